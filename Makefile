@@ -1,0 +1,62 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+PARAMS ?= quick
+JOBS ?= 2
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# The environment is made again when the lock or the package's settings change.
+LOCK := $(shell git hash-object requirements.lock pyproject.toml | cut -c1-12 | tr '\n' -)
+READY := .venv/ready-$(LOCK)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab paper env notebooks lint lock clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo "  PARAMS=laptop and JOBS=1 change what run does; PYTHON=python3.12 names the Python to use"
+
+run: $(READY)  ## run all notebooks headless, results in results/quick/index.html
+	$(BIN)/python -m clr run --params $(PARAMS) --jobs $(JOBS)
+
+test: $(READY)  ## the tests, and the committed notebooks against what they show
+	$(BIN)/python -m pytest
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	$(BIN)/python -m jupyterlab notebooks
+
+paper: $(READY)  ## the notebooks at the paper's scale: many hours, best with a GPU
+	$(BIN)/python -m clr run --params paper --jobs 1
+
+env: $(READY)  ## only make the environment
+
+notebooks: $(READY)  ## execute the committed notebooks in place and strip what differs each time
+	$(BIN)/python -m nbconvert --to notebook --execute --inplace --log-level ERROR notebooks/*.ipynb
+	$(BIN)/nbstripout --keep-output --keep-count --keep-id --extra-keys \
+	  "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
+	  notebooks/*.ipynb
+
+lint: $(READY)  ## ruff, on the code and in the notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check clr tests
+	$(BIN)/ruff format --check --line-length 76 notebooks
+
+lock: $(READY)  ## write requirements.lock anew, for every platform (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
+	  --upgrade -o requirements.lock pyproject.toml
+
+clean:  ## remove results and caches (not .venv, not data/cache)
+	rm -rf results .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find clr tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# TORCH_INDEX=<address> installs torch from another index, without the CUDA packages.
+$(READY):
+	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('This needs Python 3.11 or newer, and $(PYTHON) is ' + sys.version.split()[0] + '. Name a newer one: make PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+	@rm -f .venv/ready-*
+ifdef TORCH_INDEX
+	grep -v -E '^(nvidia|cuda|triton)' requirements.lock > .venv/requirements.lock
+	$(BIN)/python -m pip install --extra-index-url $(TORCH_INDEX) -r .venv/requirements.lock
+else
+	$(BIN)/python -m pip install -r requirements.lock
+endif
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	@touch $@
