@@ -1,0 +1,70 @@
+"""What an argument may be: each check returns the value, or says what is allowed.
+
+Every message names the argument, the value it got and what it takes.
+"""
+
+from __future__ import annotations
+
+import numbers
+import sys
+
+
+def real(name, value, low, high, allowed) -> float:
+    """A finite number from `low` to `high`; TypeError or ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, {allowed}; got {value!r}")
+    if not low <= float(value) <= high:  # also refuses NaN
+        raise ValueError(f"{name} must be {allowed}; got {value!r}")
+    return float(value)
+
+
+def rate(name, value) -> float:
+    """A learning rate or a decay."""
+    return real(name, value, 0.0, sys.float_info.max, "finite and at least 0")
+
+
+def gamma(name, value) -> float:
+    """A factor that shrinks: above 0, at most 1."""
+    return real(name, value, sys.float_info.min, 1.0, "above 0 and at most 1")
+
+
+def momentum(name, value) -> float:
+    """At least 0 and below 1."""
+    return real(name, value, 0.0, 1.0 - 2**-53, "at least 0 and below 1")
+
+
+def whole(name, value, low=1) -> int:
+    """A whole number from `low` up; 2000.0 counts as 2000."""
+    allowed = f"a whole number, at least {low}"
+    number = real(name, value, low, 2**53, allowed)
+    if number != int(number):
+        raise ValueError(f"{name} must be {allowed}; got {value!r}")
+    return int(number)
+
+
+def whole_or_none(name, value) -> int | None:
+    """A whole number from 1 up, or None."""
+    return None if value is None else whole(name, value)
+
+
+def rising(name, value) -> tuple[int, ...]:
+    """Whole numbers in rising order."""
+    numbers_ = tuple(whole(name, item) for item in value)
+    if list(numbers_) != sorted(set(numbers_)):
+        raise ValueError(f"{name} must be in rising order; got {value!r}")
+    return numbers_
+
+
+def one_of(name, value, allowed):
+    """One of the values in `allowed`."""
+    if value not in allowed:
+        known = ", ".join(str(item) for item in allowed)
+        raise ValueError(f"{name} must be one of {known}; got {value!r}")
+    return value
+
+
+def flag(name, value) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return value

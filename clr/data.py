@@ -1,0 +1,289 @@
+"""The data sets as uint8 tensors held once, and seeded batches with an exact position.
+
+`load(name)` takes `digits` (embedded in scikit-learn: no download), `mnist`,
+`cifar10`, `cifar100` (torchvision; looked for under `CLR_DATA`, by default
+`data/cache`, and downloaded there if missing) or `folder:PATH`, a folder with
+`train/<class>/` and `test/<class>/` of images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from clr import checks
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("digits", "mnist", "cifar10", "cifar100", "folder:PATH")
+
+
+def data_dir() -> Path:
+    """Where data sets lie: the environment's `CLR_DATA`, else `data/cache`."""
+    return Path(os.environ.get("CLR_DATA") or ROOT / "data" / "cache").expanduser()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and test images, uint8 of shape (N, C, H, W), and labels, int64 (N,)."""
+
+    name: str
+    classes: tuple[str, ...]
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+
+    def __str__(self):
+        channels, height, width = self.image_shape
+        train, test = len(self.train_labels), len(self.test_labels)
+        return (
+            f"{self.name}: {train:,} training and {test:,} test images of {width} x {height} "
+            f"pixels, {channels} channel{'s' * (channels > 1)}, {len(self.classes)} classes"
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return tuple(self.train_images.shape[1:])
+
+    @cached_property
+    def mean(self) -> torch.Tensor:
+        """The training images' mean image, float32 of shape (C, H, W)."""
+        total = torch.zeros(self.image_shape, dtype=torch.int64)
+        for chunk in self.train_images.cpu().split(5000):
+            total += chunk.sum(0, dtype=torch.int64)
+        mean = total.double() / len(self.train_images)
+        return mean.float().to(self.train_images.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the shapes, pixels and labels: equal data, equal fingerprint."""
+        digest = hashlib.sha256()
+        for part in (
+            self.train_images,
+            self.train_labels,
+            self.test_images,
+            self.test_labels,
+        ):
+            digest.update(str(tuple(part.shape)).encode())
+            digest.update(part.cpu().contiguous().numpy())
+        return digest.hexdigest()
+
+    def to(self, device) -> Dataset:
+        """The same data set with its tensors on `device`."""
+        parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        return Dataset(self.name, self.classes, *(part.to(device) for part in parts))
+
+    def test_batches(self, batch_size: int = 500):
+        """The test set in order: (images float32 less the mean, labels) pairs."""
+        chunks = self.test_images.split(batch_size), self.test_labels.split(batch_size)
+        for images, labels in zip(*chunks, strict=True):
+            yield images.float() - self.mean, labels
+
+
+class Batches:
+    """Endless training batches: (images float32 less the mean image, labels).
+
+    The order is a fresh permutation each epoch (file order with `shuffle=False`,
+    as Caffe reads) and depends on nothing but `seed` and the position
+    `iteration`, so setting `iteration` is an exact resume. A batch that reaches
+    the end of an epoch is filled from the next. `flip` mirrors every image with
+    probability one half; `crop` pads by that many zeros and cuts at random.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        flip: bool = False,
+        crop: int = 0,
+    ):
+        n = len(data.train_images)
+        self.batch_size = checks.whole("batch_size", batch_size)
+        if self.batch_size > n:
+            raise ValueError(f"batch_size must be at most {n}, the images; got {batch_size}")
+        self.data, self.seed, self.shuffle, self.flip = data, seed, shuffle, flip
+        self.crop = checks.whole("crop", crop, low=0)
+        self.iteration = 0
+        self._epochs: dict[int, tuple] = {}
+
+    def state_dict(self) -> dict:
+        """The position: `{"iteration": …}`."""
+        return {"iteration": self.iteration}
+
+    def load_state_dict(self, state: dict):
+        """Go on at the position of `state`."""
+        self.iteration = checks.whole("iteration", state["iteration"], low=0)
+
+    def _epoch(self, epoch: int) -> tuple:
+        """Order, flips and crop offsets of one epoch, on the data's device."""
+        if epoch not in self._epochs:
+            n, random = len(self.data.train_images), np.random.default_rng((self.seed, epoch))
+            order = random.permutation(n) if self.shuffle else np.arange(n)
+            flips = random.random(n) < 0.5
+            offsets = random.integers(0, 2 * self.crop + 1, size=(n, 2))
+            device = self.data.train_images.device
+            drawn = tuple(torch.from_numpy(a).to(device) for a in (order, flips, offsets))
+            self._epochs = {k: v for k, v in self._epochs.items() if k == epoch - 1}
+            self._epochs[epoch] = drawn
+        return self._epochs[epoch]
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        n = len(self.data.train_images)
+        epoch, start = divmod(self.iteration * self.batch_size, n)
+        drawn = [part[start : start + self.batch_size] for part in self._epoch(epoch)]
+        if missing := self.batch_size - len(drawn[0]):
+            following = self._epoch(epoch + 1)
+            drawn = [torch.cat([a, b[:missing]]) for a, b in zip(drawn, following, strict=True)]
+        order, flips, offsets = drawn
+        self.iteration += 1
+        images = self.data.train_images[order].float() - self.data.mean
+        if self.crop:
+            images = _crop(images, offsets, self.crop)
+        if self.flip:
+            images = torch.where(flips[:, None, None, None], images.flip(-1), images)
+        return images, self.data.train_labels[order]
+
+
+def _crop(images, offsets, pad):
+    """Cut (H, W) windows at `offsets`, (N, 2), out of the zero-padded images."""
+    n, _, height, width = images.shape
+    padded = F.pad(images, (pad,) * 4).permute(0, 2, 3, 1)
+    rows = offsets[:, 0, None] + torch.arange(height, device=images.device)
+    columns = offsets[:, 1, None] + torch.arange(width, device=images.device)
+    each = torch.arange(n, device=images.device)[:, None, None]
+    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def load(name: str) -> Dataset:
+    """The data set `name`: digits, mnist, cifar10, cifar100 or folder:PATH.
+
+    Raises ValueError for an unknown name or a folder that is not laid out as
+    `train/<class>/` and `test/<class>/`, ConnectionError when a download fails.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"dataset must be one of {', '.join(NAMES)}; got {name!r}")
+    if name.startswith("folder:"):
+        return _folder(Path(name.removeprefix("folder:")).expanduser())
+    loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar, "cifar100": _cifar}
+    return loaders[checks.one_of("dataset", name, NAMES)](name)
+
+
+def _dataset(name, classes, train_images, train_labels, test_images, test_labels):
+    """A Dataset of arrays, the images (N, H, W, C); in memory channels come last."""
+
+    def images(array):
+        return torch.from_numpy(np.ascontiguousarray(array, np.uint8)).permute(0, 3, 1, 2)
+
+    def labels(values):
+        return torch.as_tensor(np.asarray(values, dtype=np.int64))
+
+    return Dataset(
+        name,
+        tuple(classes),
+        images(train_images),
+        labels(train_labels),
+        images(test_images),
+        labels(test_labels),
+    )
+
+
+def _digits(name):
+    """1,797 digits of 8x8 pixels, 0 to 16 stretched to 0 to 255; each fifth is for testing."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.round(bunch.images * (255 / 16))[..., None]
+    test = np.arange(len(pixels)) % 5 == 4
+    classes = [str(digit) for digit in bunch.target_names]
+    return _dataset(
+        name, classes, pixels[~test], bunch.target[~test], pixels[test], bunch.target[test]
+    )
+
+
+def _mnist(name):
+    from torchvision import datasets
+
+    from clr.download import torchvision_dataset
+
+    train, test = torchvision_dataset(datasets.MNIST, data_dir())
+    return _dataset(
+        name,
+        train.classes,
+        train.data[..., None],
+        train.targets,
+        test.data[..., None],
+        test.targets,
+    )
+
+
+def _cifar(name):
+    from torchvision import datasets
+
+    from clr.download import torchvision_dataset
+
+    cls = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    train, test = torchvision_dataset(cls, data_dir())
+    return _dataset(name, train.classes, train.data, train.targets, test.data, test.targets)
+
+
+def _folder(path: Path):
+    from torchvision.datasets import ImageFolder
+
+    parts = {}
+    for part in ("train", "test"):
+        if not (path / part).is_dir():
+            raise ValueError(
+                f"dataset 'folder:{path}' has no folder {part}/; an image folder "
+                "has train/<class>/ and test/<class>/ with images"
+            )
+        try:
+            parts[part] = ImageFolder(path / part)
+        except FileNotFoundError as error:
+            raise ValueError(f"dataset 'folder:{path}', {part}/: {error}") from None
+    if parts["train"].classes != parts["test"].classes:
+        differ = set(parts["train"].classes) ^ set(parts["test"].classes)
+        raise ValueError(
+            f"dataset 'folder:{path}': {sorted(differ)} is not in both train and test"
+        )
+    arrays = []
+    for part in parts.values():
+        arrays += [_decode(part), part.targets]
+    return _dataset(f"folder:{path.resolve().name}", parts["train"].classes, *arrays)
+
+
+def _decode(folder):
+    """All images of a torchvision ImageFolder as one (N, H, W, C) array."""
+    from PIL import Image
+
+    images, mode = None, None
+    for i, (file, _) in enumerate(folder.samples):
+        try:
+            with Image.open(file) as picture:
+                mode = mode or ("L" if picture.mode == "L" else "RGB")
+                pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
+        except OSError as error:
+            raise ValueError(f"dataset: cannot read the image {file}: {error}") from None
+        if images is None:
+            images = np.empty((len(folder.samples), *pixels.shape), np.uint8)
+        if pixels.shape != images.shape[1:]:
+            height, width = images.shape[1:3]
+            raise ValueError(
+                f"dataset: {file} has {pixels.shape[:2]} pixels, the images before it "
+                f"{(height, width)}; all must have the same size"
+            )
+        images[i] = pixels
+    return images

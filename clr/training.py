@@ -1,0 +1,253 @@
+"""`RunConfig` and the one training loop: a config in, a history out.
+
+The history has a row at iteration 0, every `test_every` iterations and at the
+end. A row's `lr` is what the optimizer holds at that iteration, read back from
+it; `train_loss` is the mean over the batches since the row before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from clr import checks, models
+from clr.data import Batches, Dataset
+from clr.policy import Policy, policy_from_dict
+from clr.scheduler import PolicyLR
+
+COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
+OPTIMIZERS = ("sgd", "nesterov")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result, and nothing else.
+
+    No path, device or thread count is in it. `test_every` is in iterations,
+    `crop` in pixels; `weight_decay` and the rate are multiplied by the model's own
+    multipliers. Raises ValueError or TypeError, naming the argument, when a value is
+    not allowed.
+    """
+
+    policy: Policy
+    iterations: int
+    dataset: str = "digits"
+    model: str = "cifar10_full"
+    seed: int = 0
+    batch_size: int = 100
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    momentum_policy: Policy | None = None
+    weight_decay: float = 0.004
+    shuffle: bool = True
+    flip: bool = False
+    crop: int = 0
+    precision: str = "float32"
+    test_every: int = 500
+
+    def __post_init__(self):
+        for name, allowed in (
+            ("model", models.NAMES),
+            ("optimizer", OPTIMIZERS),
+            ("precision", PRECISIONS),
+        ):
+            checks.one_of(name, getattr(self, name), allowed)
+        for name, check in (
+            ("iterations", checks.whole),
+            ("batch_size", checks.whole),
+            ("test_every", checks.whole),
+            ("seed", lambda *nv: checks.whole(*nv, low=0)),
+            ("crop", lambda *nv: checks.whole(*nv, low=0)),
+            ("momentum", checks.momentum),
+            ("weight_decay", checks.rate),
+            ("shuffle", checks.flag),
+            ("flip", checks.flag),
+        ):
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        if not isinstance(self.policy, Policy):
+            raise TypeError(f"policy must be a clr Policy; got {self.policy!r}")
+        if self.momentum_policy is not None and not isinstance(self.momentum_policy, Policy):
+            raise TypeError(
+                f"momentum_policy must be a clr Policy; got {self.momentum_policy!r}"
+            )
+        self.policy(self.iterations)  # raises now if the policy ends before the run
+
+    def to_dict(self) -> dict:
+        """Plain JSON values; `RunConfig.from_dict` is the inverse."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: v.to_dict() if isinstance(v, Policy) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> RunConfig:
+        """The config that `to_dict` wrote."""
+        values = dict(values)
+        for name in ("policy", "momentum_policy"):
+            if values.get(name) is not None:
+                values[name] = policy_from_dict(values[name])
+        return cls(**values)
+
+
+class Training:
+    """One run in progress: model, optimizer, schedule, batches and history so far."""
+
+    def __init__(self, config: RunConfig, data: Dataset, device: str = "cpu"):
+        self.config, self.data, self.device = config, data.to(device), torch.device(device)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            model = models.build(config.model, data.image_shape, len(data.classes))
+        self.model = model.to(device)
+        self.optimizer = torch.optim.SGD(
+            models.param_groups(self.model, config.weight_decay),
+            lr=0.0,
+            momentum=config.momentum,
+            nesterov=config.optimizer == "nesterov",
+        )
+        self.scheduler = PolicyLR(
+            self.optimizer, config.policy, momentum=config.momentum_policy
+        )
+        self.batches = Batches(
+            self.data,
+            config.batch_size,
+            seed=config.seed,
+            shuffle=config.shuffle,
+            flip=config.flip,
+            crop=config.crop,
+        )
+        self.rows: list[list[float]] = []
+        self.losses: list[torch.Tensor] = []
+        self.ended: str | None = None
+
+    @property
+    def iteration(self) -> int:
+        """How many steps have been taken."""
+        return self.batches.iteration
+
+    def _forward(self, images):
+        if self.config.precision == "bfloat16":
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return self.model(images).float()
+        return self.model(images)
+
+    def step(self):
+        """One batch: loss, gradient, update, next rate."""
+        images, labels = next(self.batches)
+        loss = F.cross_entropy(self._forward(images), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.losses.append(loss.detach())
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[float, float]:
+        """(mean loss, accuracy as a fraction) over the whole test set."""
+        self.model.eval()
+        total, right = 0.0, 0
+        for images, labels in self.data.test_batches():
+            outputs = self._forward(images)
+            total += F.cross_entropy(outputs, labels, reduction="sum").item()
+            right += (outputs.argmax(1) == labels).sum().item()
+        self.model.train()
+        n = len(self.data.test_labels)
+        return total / n, right / n
+
+    def record(self):
+        """Add a row to the history; sets `ended` if a loss was not finite."""
+        losses = torch.stack(self.losses).double().cpu() if self.losses else torch.empty(0)
+        broken = (~losses.isfinite()).nonzero()
+        if len(broken):
+            first = self.iteration - len(losses) + int(broken[0]) + 1
+            self.ended = f"diverged at iteration {first}"
+        train_loss = losses.mean().item() if len(losses) else math.nan
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.rows.append([self.iteration, float(lr), train_loss, *self.evaluate()])
+        self.losses = []
+        if self.iteration == self.config.iterations and self.ended is None:
+            self.ended = "finished"
+
+    def run(
+        self,
+        *,
+        progress: bool | None = None,
+        checkpoint: Callable[[dict], None] | None = None,
+        checkpoint_seconds: float = 60.0,
+    ) -> Training:
+        """Train to the end; afterwards `ended` says how and `history` holds the rows.
+
+        `progress`: a bar with rate, loss and accuracy; None shows it in a terminal
+        only. `checkpoint` is called with `state_dict()` every so many seconds.
+        """
+        config, saved = self.config, time.monotonic()
+        disable = None if progress is None else not progress
+        bar = tqdm(total=config.iterations, initial=self.iteration, disable=disable)
+        bar.set_description(f"{config.dataset} {config.policy.name} seed {config.seed}")
+        with bar:
+            if not self.rows:
+                self.record()
+            while self.ended is None:
+                self.step()
+                bar.update()
+                if (
+                    self.iteration % config.test_every == 0
+                    or self.iteration == config.iterations
+                ):
+                    self.record()
+                    _, lr, loss, _, accuracy = self.rows[-1]
+                    bar.set_postfix(
+                        lr=f"{lr:.2g}", loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}"
+                    )
+                if checkpoint and time.monotonic() - saved >= checkpoint_seconds:
+                    checkpoint(self.state_dict())
+                    saved = time.monotonic()
+        return self
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """The rows so far; columns iteration, lr, train_loss, test_loss, test_accuracy."""
+        return pd.DataFrame(self.rows, columns=COLUMNS).astype({"iteration": np.int64})
+
+    def state_dict(self) -> dict:
+        """All that a bit-identical continuation needs; loads with `weights_only=True`."""
+        return {
+            "config": self.config.to_dict(),
+            "fingerprint": self.data.fingerprint,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "batches": self.batches.state_dict(),
+            "rows": self.rows,
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "random": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict):
+        """Go on where `state` was taken; ValueError if it is another run's."""
+        ours = self.config.to_dict(), self.data.fingerprint
+        if (state["config"], state["fingerprint"]) != ours:
+            raise ValueError(f"the checkpoint is of another run: {state['config']}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.batches.load_state_dict(state["batches"])
+        self.rows = [list(row) for row in state["rows"]]
+        self.losses = list(state["losses"].to(self.device))
+        torch.set_rng_state(state["random"])
+
+
+def grid(base: dict, policies: dict[str, Policy], seeds: int) -> dict[str, list[RunConfig]]:
+    """The configs of an experiment: each policy with seeds 0 to `seeds` - 1, by name."""
+    pairs = itertools.product(policies, range(checks.whole("seeds", seeds)))
+    configs: dict[str, list[RunConfig]] = {name: [] for name in policies}
+    for name, seed in pairs:
+        configs[name].append(RunConfig(**base, policy=policies[name], seed=seed))
+    return configs
