@@ -63,7 +63,6 @@ def _execute(notebook: Path, folder: Path, values: dict) -> Path:
                 notebook,
                 partial,
                 parameters=values,
-                cwd=NOTEBOOKS,
                 progress_bar=False,
                 config=Config({"KernelManager": kernel}),
             )

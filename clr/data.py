@@ -243,13 +243,14 @@ def _cifar(name):
 def _folder(path: Path):
     from torchvision.datasets import ImageFolder
 
-    parts = {}
     for part in ("train", "test"):
         if not (path / part).is_dir():
             raise ValueError(
                 f"dataset 'folder:{path}' has no folder {part}/; an image folder "
                 "has train/<class>/ and test/<class>/ with images"
             )
+    parts = {}
+    for part in ("train", "test"):
         try:
             parts[part] = ImageFolder(path / part)
         except FileNotFoundError as error:

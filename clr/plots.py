@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from clr.policy import Policy
+from clr.policies import Policy
 from clr.range_test import Bounds
 from clr.runs import Run
 
@@ -46,7 +46,7 @@ def _styles(policies: Mapping[str, Policy]) -> dict[str, dict]:
 
 
 def _axes(ax):
-    sns.set_theme(style="whitegrid", rc={"figure.dpi": 110, "font.size": 10})
+    sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "font.size": 10})
     return plt.subplots(figsize=(7.2, 3.6), layout="constrained")[1] if ax is None else ax
 
 

@@ -103,14 +103,17 @@ class Policy:
         return float(values) if t.ndim == 0 else values
 
     def _inside(self, t):
-        if self.end is None or not t.size or t.max() <= self.end:
+        """Iterations past the end of a policy that has one, as `past_end` says."""
+        if self.end is None or not t.size or t.max() < self.end:
             return t
-        if self.past_end == "raise":
+        if self.past_end == "cycle":
+            return t % self.end
+        if self.past_end == "raise" and t.max() > self.end:
             raise ValueError(
                 f"iteration {t.max()} is past the end of {self.name} at {self.end}; "
                 "past_end='hold' keeps the last value, past_end='cycle' starts again"
             )
-        return np.minimum(t, self.end) if self.past_end == "hold" else t % self.end
+        return np.minimum(t, self.end)
 
     def to_dict(self) -> dict:
         """The policy as plain JSON values; `policy_from_dict` is the inverse."""

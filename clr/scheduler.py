@@ -14,7 +14,7 @@ import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from clr.policy import Policy, policy_from_dict
+from clr.policies import Policy, policy_from_dict
 
 _BLOCK = 1024  # policy values computed at once: a step then costs a list index
 

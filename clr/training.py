@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from clr import checks, models
 from clr.data import Batches, Dataset
-from clr.policy import Policy, policy_from_dict
+from clr.policies import Policy, policy_from_dict
 from clr.scheduler import PolicyLR
 
 COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
