@@ -46,7 +46,7 @@ def _styles(policies: Mapping[str, Policy]) -> dict[str, dict]:
 
 
 def _axes(ax):
-    sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "font.size": 10})
+    sns.set_theme(style="whitegrid", rc={"figure.dpi": 84, "font.size": 10})
     return plt.subplots(figsize=(7.2, 3.6), layout="constrained")[1] if ax is None else ax
 
 

@@ -97,17 +97,20 @@ def _write(path: Path, content: bytes):
 
 
 def _commit() -> str | None:
-    """The package's git commit, with a + if files differ from it; None without git."""
+    """The package's git commit, with a + if its files differ from it; None without git."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for arguments in (
+                ["rev-parse", "--short=12", "HEAD"],
+                ["status", "--porcelain", "--", "clr"],
+            )
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return commit + "+" * bool(changes)
 
 
 def _provenance(seconds: float, device: str) -> dict:
