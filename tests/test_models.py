@@ -1,0 +1,134 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from clr import models
+from clr.models import Cifar10Full, ResNet, WithinChannelNorm
+
+
+def pool(x, how):
+    """Caffe's 3x3 pooling with stride 2 of (N, C, H, W), as its source describes it."""
+    n, c, height, width = x.shape
+    out_h, out_w = (math.ceil((size - 3) / 2) + 1 for size in (height, width))
+    out = np.empty((n, c, out_h, out_w))
+    for i in range(out_h):
+        for j in range(out_w):
+            window = x[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]  # clipped to the image
+            out[:, :, i, j] = how(window, axis=(2, 3))
+    return out
+
+
+def lrn(x, alpha=5e-5, beta=0.75):
+    """Caffe's within-channel normalisation: the mean of squares counts the padding."""
+    padded = np.pad(x * x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    height, width = x.shape[2:]
+    total = sum(padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
+    return x * (1 + alpha * total / 9) ** -beta
+
+
+def conv(x, weight, bias):
+    padded = np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(2, 3))
+    return np.einsum("nchwij,ocij->nohw", windows, weight) + bias[:, None, None]
+
+
+def cifar10_full(x, parameters):
+    """The network in numpy, float64, layer by layer as in the prototxt."""
+    w = {name: p.detach().double().numpy() for name, p in parameters}
+    x = pool(conv(x, w["conv1.weight"], w["conv1.bias"]), np.max)
+    x = lrn(np.maximum(x, 0))
+    x = np.maximum(conv(x, w["conv2.weight"], w["conv2.bias"]), 0)
+    x = lrn(pool(x, np.mean))
+    x = pool(np.maximum(conv(x, w["conv3.weight"], w["conv3.bias"]), 0), np.mean)
+    return x.reshape(len(x), -1) @ w["ip1.weight"].T + w["ip1.bias"]
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (1, 28, 28), (2, 9, 14)])
+def test_cifar10_full_equals_a_transcription_in_numpy(shape):
+    torch.manual_seed(0)
+    model = Cifar10Full(shape, 7).double()
+    for parameter in model.parameters():  # large enough for every layer to matter
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.randn(3, *shape, dtype=torch.float64) * 50
+    expected = cifar10_full(x.numpy(), model.named_parameters())
+    assert model(x).detach().numpy() == pytest.approx(expected, rel=1e-9)
+
+
+def test_cifar10_full_has_caffes_sizes_and_first_weights():
+    torch.manual_seed(0)
+    model = Cifar10Full()
+    assert model.ip1.in_features == 1024  # 64 * 4 * 4: sizes are rounded up
+    assert sum(p.numel() for p in model.parameters()) == 89_578
+    for layer, std in [("conv1", 1e-4), ("conv2", 0.01), ("conv3", 0.01), ("ip1", 0.01)]:
+        weight, bias = getattr(model, layer).weight, getattr(model, layer).bias
+        assert weight.std().item() == pytest.approx(std, rel=0.05)
+        assert abs(weight.mean().item()) < std / 10 and not bias.any()
+
+
+def test_within_channel_norm_and_its_gradient():
+    torch.manual_seed(1)
+    x = (torch.randn(2, 3, 5, 6, dtype=torch.float64) * 100).requires_grad_()
+    norm = WithinChannelNorm()
+    assert norm(x).detach().numpy() == pytest.approx(lrn(x.detach().numpy()), rel=1e-12)
+    assert torch.autograd.gradcheck(norm, (x,), atol=1e-6)
+
+
+def test_caffes_multipliers():
+    model = Cifar10Full()
+    groups = models.param_groups(model, 0.004)
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {
+        names[id(p)]: (group["lr_mult"], group["weight_decay"])
+        for group in groups
+        for p in group["params"]
+    }
+    assert found == {
+        "conv1.weight": (1, 0.004),
+        "conv1.bias": (2, 0.004),
+        "conv2.weight": (1, 0.004),
+        "conv2.bias": (2, 0.004),
+        "conv3.weight": (1, 0.004),
+        "conv3.bias": (1, 0.004),
+        "ip1.weight": (1, 1.0),
+        "ip1.bias": (2, 0.0),
+    }
+
+
+def test_resnet():
+    for depth, convolutions in ((8, 7), (20, 19), (56, 55)):
+        model = ResNet(depth)
+        found = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+        assert len(found) == convolutions
+    x = torch.randn(2, 3, 32, 32)
+    shapes = []
+    model = ResNet(8)
+    for block in model.blocks:
+        block.register_forward_hook(lambda *args: shapes.append(tuple(args[2].shape[1:])))
+    assert model(x).shape == (2, 10)
+    assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+    decays = {group["weight_decay"] for group in models.param_groups(model, 0.1)}
+    assert decays == {0.0, 0.1}
+
+
+def test_resnets_shortcut_pools_and_fills_with_zeros():
+    block = models.Block(2, 4).eval()
+    torch.nn.init.zeros_(block.bn2.weight)  # only the shortcut is left
+    x = torch.rand(1, 2, 8, 8)
+    out = block(x).detach()
+    assert out[:, 2:].abs().max() == 0
+    assert out[:, :2].numpy() == pytest.approx(pool(x.numpy(), np.mean), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Cifar10Full((3, 7, 32)), "from 8x8 up; got 7x32"),
+        (lambda: ResNet(9), "depth must be 6n . 2 .*; got 9"),
+        (lambda: models.build("vgg", (3, 32, 32), 10), "model must be one of cifar10_full"),
+    ],
+)
+def test_bad_arguments_are_named(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()

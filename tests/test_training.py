@@ -1,0 +1,148 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from clr import data
+from clr.policies import Fixed, OneCycleMomentum, RangeRamp, Triangular, Triangular2
+from clr.training import RunConfig, Training, grid
+
+DIGITS = data.load("digits")
+SHORT = RunConfig(
+    Triangular2(0.01, 0.1, 7), 30, model="resnet8", weight_decay=1e-4, test_every=8
+)
+
+
+def same_parameters(a, b):
+    pairs = zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_history_has_a_row_at_the_start_every_test_every_and_at_the_end():
+    history = Training(SHORT, DIGITS).run().history
+    assert history["iteration"].tolist() == [0, 8, 16, 24, 30]
+    assert history["lr"].tolist() == SHORT.policy([0, 8, 16, 24, 30]).tolist()
+    assert math.isnan(history["train_loss"][0]) and history["train_loss"][1:].notna().all()
+    assert history["test_accuracy"].between(0, 1).all()
+
+
+def test_it_learns():
+    run = Training(RunConfig(Fixed(0.1), 60, model="resnet8", weight_decay=0), DIGITS).run()
+    assert run.ended == "finished" and run.history["test_accuracy"].iloc[-1] > 0.9
+
+
+def test_a_step_is_sgd_with_the_models_multipliers():
+    config = RunConfig(Fixed(0.01), 3, weight_decay=0.004, momentum=0.9)
+    training = Training(config, DIGITS)
+    w = {n: p.detach().clone() for n, p in training.model.named_parameters()}
+    velocity = {n: torch.zeros_like(p) for n, p in w.items()}
+    for _ in range(3):
+        training.step()
+        for name, p in training.model.named_parameters():
+            lr_mult, decay_mult = training.model.multipliers.get(name, (1, 1))
+            gradient = p.grad + 0.004 * decay_mult * w[name]
+            velocity[name] = 0.9 * velocity[name] + gradient
+            w[name] = w[name] - 0.01 * lr_mult * velocity[name]
+            assert torch.allclose(p, w[name], rtol=1e-4, atol=1e-9), name
+
+
+def test_same_seed_same_run_other_seed_other_run():
+    one, same = Training(SHORT, DIGITS).run(), Training(SHORT, DIGITS).run()
+    assert one.history.equals(same.history) and same_parameters(one, same)
+    values = SHORT.to_dict() | {"seed": 1}
+    other = Training(RunConfig.from_dict(values), DIGITS).run()
+    assert not one.history.equals(other.history)
+
+
+def test_training_leaves_the_random_state_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    Training(SHORT, DIGITS).run()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("stop", [1, 8, 19])
+def test_a_run_continued_from_a_saved_state_ends_bit_identical(stop, tmp_path):
+    whole = Training(SHORT, DIGITS).run()
+    first = Training(SHORT, DIGITS)
+    first.record()
+    for _ in range(stop):
+        first.step()
+        if first.iteration % SHORT.test_every == 0:
+            first.record()
+    torch.save(first.state_dict(), tmp_path / "state")
+    second = Training(SHORT, DIGITS)
+    second.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert second.iteration == stop
+    second.run()
+    assert second.history.equals(whole.history) and same_parameters(second, whole)
+
+
+def test_a_state_of_another_run_is_refused():
+    other = RunConfig.from_dict(SHORT.to_dict() | {"seed": 1})
+    with pytest.raises(ValueError, match="the checkpoint is of another run"):
+        Training(other, DIGITS).load_state_dict(Training(SHORT, DIGITS).state_dict())
+
+
+def test_a_loss_that_is_not_finite_ends_the_run():
+    config = RunConfig(RangeRamp(0, 1e8, 200), 200, weight_decay=0, test_every=50)
+    run = Training(config, DIGITS).run()
+    assert run.ended.startswith("diverged at iteration ")
+    stopped = int(run.ended.split()[-1])
+    last = run.history["iteration"].iloc[-1]
+    assert last - 50 < stopped <= last < 200
+    # the iteration named is the first one: a run that ends before it has finite losses
+    short = RunConfig(RangeRamp(0, 1e8, 200), stopped - 1, weight_decay=0, test_every=50)
+    assert Training(short, DIGITS).run().ended == "finished"
+
+
+def test_momentum_policy_reaches_the_optimizer():
+    config = RunConfig(Fixed(0.01), 10, momentum_policy=OneCycleMomentum(0.85, 0.95, 10))
+    run = Training(config, DIGITS).run()
+    assert run.optimizer.param_groups[0]["momentum"] == 0.85
+
+
+def test_bfloat16_and_nesterov_train():
+    for change in ({"precision": "bfloat16"}, {"optimizer": "nesterov"}):
+        history = Training(RunConfig.from_dict(SHORT.to_dict() | change), DIGITS).run().history
+        plain = Training(SHORT, DIGITS).run().history
+        assert np.isfinite(history["test_loss"]).all() and not history.equals(plain)
+
+
+def test_config_is_a_value():
+    again = RunConfig.from_dict(SHORT.to_dict())
+    assert again == SHORT and hash(again) == hash(SHORT)
+    with_momentum = RunConfig(Fixed(0.1), 5, momentum_policy=OneCycleMomentum(0.8, 0.9, 3))
+    assert RunConfig.from_dict(with_momentum.to_dict()) == with_momentum
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"iterations": 0}, "iterations must be a whole number, at least 1; got 0"),
+        ({"iterations": "500"}, "iterations must be a number.*; got '500'"),
+        ({"batch_size": -1}, "batch_size must be"),
+        ({"seed": -1}, "seed must be a whole number, at least 0; got -1"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1; got 1.0"),
+        ({"weight_decay": float("nan")}, "weight_decay must be finite"),
+        ({"flip": 1}, "flip must be True or False; got 1"),
+        ({"model": "vgg"}, "model must be one of cifar10_full"),
+        ({"optimizer": "adam"}, "optimizer must be one of sgd"),
+        ({"precision": "float16"}, "precision must be one of float32"),
+        ({"policy": 0.1}, "policy must be a clr Policy; got 0.1"),
+        ({"momentum_policy": 0.1}, "momentum_policy must be a clr Policy"),
+        ({"policy": RangeRamp(0, 1, 10)}, "iteration 20 is past the end"),
+    ],
+)
+def test_bad_configs_are_named(values, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        RunConfig(**({"policy": Fixed(0.1), "iterations": 20} | values))
+
+
+def test_grid():
+    policies = {"slow": Fixed(0.1), "cyclical": Triangular(0.1, 0.2, 5)}
+    configs = grid({"iterations": 20, "batch_size": 50}, policies, 2)
+    assert list(configs) == ["slow", "cyclical"]
+    assert [c.seed for c in configs["slow"]] == [0, 1]
+    assert configs["cyclical"][1] == RunConfig(policies["cyclical"], 20, seed=1, batch_size=50)
