@@ -1,5 +1,7 @@
 """The figures: a policy, a range test, accuracy against iteration. One colour a policy.
 
+Importing this module sets seaborn's theme, so that all figures look alike.
+
 Every function draws on the `ax` it is given, or on a new figure, and returns the axes.
 """
 
@@ -15,6 +17,7 @@ from clr.policies import Policy
 from clr.range_test import Bounds
 from clr.runs import Run
 
+sns.set_theme(style="whitegrid", rc={"figure.dpi": 84, "font.size": 10})
 _BLIND = sns.color_palette("colorblind")
 COLOURS = {
     "fixed": _BLIND[7],
@@ -46,7 +49,6 @@ def _styles(policies: Mapping[str, Policy]) -> dict[str, dict]:
 
 
 def _axes(ax):
-    sns.set_theme(style="whitegrid", rc={"figure.dpi": 84, "font.size": 10})
     return plt.subplots(figsize=(7.2, 3.6), layout="constrained")[1] if ax is None else ax
 
 
@@ -109,7 +111,7 @@ def range_test(runs: Sequence[Run], bounds: Bounds | None = None, *, ax=None):
     colour = COLOURS[runs[0].config.policy.name]
     for run in runs:
         ax.plot(
-            run.history["lr"], run.history["test_accuracy"], color=colour, lw=0.6, alpha=0.5
+            run.history["lr"], run.history["test_accuracy"], color=colour, lw=0.8, alpha=0.7
         )
     table = _aligned([run.history["test_accuracy"] for run in runs])
     lr = max((run.history["lr"] for run in runs), key=len)
