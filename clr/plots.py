@@ -117,12 +117,11 @@ def range_test(runs: Sequence[Run], bounds: Bounds | None = None, *, ax=None):
     lr = max((run.history["lr"] for run in runs), key=len)
     ax.plot(lr, np.nanmedian(table, axis=1), color=colour, label=f"median (n = {len(runs)})")
     if bounds is not None:
-        for name in ("base_lr", "max_lr"):
+        for name, dashes, side in (("base_lr", ":", "right"), ("max_lr", "--", "left")):
             if (value := getattr(bounds, name)) is not None:
-                ax.axvline(value, color="black", ls=":" if name == "base_lr" else "--", lw=1.2)
-                ax.annotate(
-                    f" {name} = {value:.2g}", (value, 0.02), xycoords=("data", "axes fraction")
-                )
+                ax.axvline(value, color="black", ls=dashes, lw=1.2)
+                text, place = f" {name} = {value:.2g} ", (value, 0.03)
+                ax.annotate(text, place, xycoords=("data", "axes fraction"), ha=side)
     ax.set(xlabel="learning rate", ylabel="test accuracy")
     _legend(ax)
     return ax

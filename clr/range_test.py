@@ -42,7 +42,8 @@ def read_bounds(
     half = window // 2
     padded = np.pad(accuracy, half, mode="edge")
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
-    low, high = smooth[0], smooth.max()
+    top = int(smooth.argmax())
+    low, high = smooth[: top + 1].min(), smooth[top]
     if high - low < 0.05:
         return Bounds(None, None, f"flat: accuracy stays within {low:.3f} and {high:.3f}")
     best = np.maximum.accumulate(smooth)

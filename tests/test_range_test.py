@@ -35,6 +35,8 @@ def test_noise_moves_them_a_little():
 def test_a_curve_that_cannot_be_read_says_why():
     flat = read_bounds(LR, np.full(101, 0.1))
     assert (flat.base_lr, flat.max_lr) == (None, None) and "flat" in flat.why
+    falling = read_bounds(LR, np.linspace(0.3, 0.1, 101))
+    assert falling.base_lr is None and "flat" in falling.why
     rising = read_bounds(LR, curve(0.2, 2.0))
     assert rising.base_lr and rising.max_lr is None and "never falls" in rising.why
     assert "too short: 9 points" in read_bounds(LR[:9], LR[:9]).why
