@@ -140,6 +140,9 @@ def run(args: argparse.Namespace) -> int:
         pool.shutdown(wait=False, cancel_futures=True)
         print("\nstopped; finished runs are kept, the same command goes on from there")
         return 130
+    for earlier in folder.glob("[0-9][0-9]_*.ipynb"):  # done before, not asked for now
+        if earlier.stem not in entries and not earlier.stem.endswith(".failed"):
+            entries[earlier.stem] = pages.write_notebook(earlier)
     ordered = [entries[name] for name in sorted(entries)]
     index = pages.write_index(folder, f"Cyclical learning rates: '{args.params}'", ordered)
     print(f"{index} written, {time.monotonic() - start:.0f} s in all")

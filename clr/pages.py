@@ -76,6 +76,7 @@ def write_notebook(path: Path) -> str:
     """
     notebook = nbformat.read(path, as_version=4)
     body, _ = _Exporter(template_name="basic").from_notebook_node(notebook)
+    body = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)
     page = path.with_suffix(".html")
     page.write_text(
         _page(title(notebook), f'<p><a href="index.html">All notebooks</a></p>{body}'),

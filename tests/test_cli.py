@@ -66,7 +66,9 @@ def test_parameters_reach_the_notebooks(notebooks, tmp_path):
     assert run("--out", tmp_path / "r", "--only", "02", "-p", "n", "2", "--jobs", "2") == 0
     assert [p.name for p in (tmp_path / "r/quick").glob("*.ipynb")] == ["02_bad.ipynb"]
     (notebooks / "params/quick/02_bad.yaml").write_text("n: 2\n")
-    assert run("--out", tmp_path / "s", "--only", "02") == 0
+    assert run("--out", tmp_path / "r", "--only", "01") == 0
+    index = (tmp_path / "r/quick/index.html").read_text()
+    assert index.index("1  Good") < index.index("2  Bad")  # the earlier one is kept
 
 
 @pytest.mark.parametrize(
