@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import psutil
 import yaml
 
 from clr import parameters
@@ -67,15 +69,16 @@ def _execute(notebook: Path, folder: Path, values: dict) -> Path:
                 config=Config({"KernelManager": kernel}),
             )
         except papermill.PapermillExecutionError as error:
+            if error.ename == "KeyboardInterrupt":
+                partial.unlink()
+                raise Failed("stopped") from None
             partial.replace(failed)
             raise Failed(f"cell [{error.exec_count}]: {error.ename}: {error.evalue}") from None
     cells = nbformat.read(partial, as_version=4).cells
     code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
-    outputs = [output for cell in code for output in cell.outputs]
-    interrupted = any(output.output_type == "error" for output in outputs)
-    if interrupted or any(cell.execution_count is None for cell in code):
+    if any(cell.execution_count is None for cell in code):  # papermill says "completed"
         partial.replace(failed)
-        raise Failed("it was interrupted before its last cell")
+        raise Failed("it ended before its last cell")
     partial.replace(done)
     return done
 
@@ -137,7 +140,10 @@ def run(args: argparse.Namespace) -> int:
                 failures += 1
             print(f"[{count}/{len(work)}] {name}: {outcome}", flush=True)
     except KeyboardInterrupt:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # the kernels are in sessions of their own, where Ctrl-C does not reach them
+        for kernel in psutil.Process().children():
+            kernel.send_signal(signal.SIGINT)
+        pool.shutdown(cancel_futures=True)
         print("\nstopped; finished runs are kept, the same command goes on from there")
         return 130
     for earlier in folder.glob("[0-9][0-9]_*.ipynb"):  # done before, not asked for now

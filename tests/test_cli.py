@@ -1,7 +1,10 @@
+import signal
 import subprocess
 import sys
+import time
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -98,6 +101,32 @@ def test_a_results_folder_that_cannot_be_written(notebooks, tmp_path, capsys):
     assert run("--out", tmp_path / "file") == 2
     err = capsys.readouterr().err
     assert "cannot write results to" in err and "--out names another folder" in err
+
+
+def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_path):
+    notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
+    script = f"""
+from pathlib import Path
+from clr import cli
+cli.NOTEBOOKS = Path({str(notebooks)!r})
+raise SystemExit(cli.main(["run", "--only", "03", "01", "--out", {str(tmp_path)!r}]))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, text=True
+    )
+    lines = iter(process.stdout.readline, "")
+    assert any("01_good: done" in line for line in lines)
+    partial = tmp_path / "quick" / ".03_long.partial.ipynb"
+    while not partial.exists() or '"status": "running"' not in partial.read_text():
+        time.sleep(0.1)
+    time.sleep(1)
+    kernels = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert "stopped; finished runs are kept" in process.communicate(timeout=30)[0]
+    assert process.returncode == 130
+    assert kernels and not any(kernel.is_running() for kernel in kernels)
+    assert {path.name for path in (tmp_path / "quick").glob("*.ipynb")} == {"01_good.ipynb"}
+    assert not partial.exists()
 
 
 def test_bad_jobs(capsys):
