@@ -81,11 +81,12 @@ class Dataset:
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         return Dataset(self.name, self.classes, *(part.to(device) for part in parts))
 
-    def test_batches(self, batch_size: int = 500):
-        """The test set in order: (images float32 less the mean, labels) pairs."""
+    def test_batches(self, batch_size: int = 500, *, subtract_mean: bool = True):
+        """The test set in order: (images float32, less the mean unless told, labels)."""
         chunks = self.test_images.split(batch_size), self.test_labels.split(batch_size)
         for images, labels in zip(*chunks, strict=True):
-            yield images.float() - self.mean, labels
+            images = images.float()
+            yield images - self.mean if subtract_mean else images, labels
 
 
 class Batches:
@@ -107,12 +108,14 @@ class Batches:
         shuffle: bool = True,
         flip: bool = False,
         crop: int = 0,
+        subtract_mean: bool = True,
     ):
         n = len(data.train_images)
         self.batch_size = checks.whole("batch_size", batch_size)
         if self.batch_size > n:
             raise ValueError(f"batch_size must be at most {n}, the images; got {batch_size}")
         self.data, self.seed, self.shuffle, self.flip = data, seed, shuffle, flip
+        self.subtract_mean = subtract_mean
         self.crop = checks.whole("crop", crop, low=0)
         self.iteration = 0
         self._epochs: dict[int, tuple] = {}
@@ -150,7 +153,9 @@ class Batches:
             drawn = [torch.cat([a, b[:missing]]) for a, b in zip(drawn, following, strict=True)]
         order, flips, offsets = drawn
         self.iteration += 1
-        images = self.data.train_images[order].float() - self.data.mean
+        images = self.data.train_images[order].float()
+        if self.subtract_mean:
+            images = images - self.data.mean
         if self.crop:
             images = _crop(images, offsets, self.crop)
         if self.flip:

@@ -1,6 +1,8 @@
-"""The networks: Caffe's `cifar10_full` and CIFAR residual networks of depth 6n + 2."""
+"""The networks: Caffe's `cifar10_full` and `lenet`, and residual networks of depth 6n + 2."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import nn
@@ -66,6 +68,39 @@ class Cifar10Full(nn.Module):
         return self.ip1(x.flatten(1))
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Caffe's BatchNorm and Scale, over ghost batches if asked.
+
+    `fraction` is Caffe's moving_average_fraction: a batch's weight in the running
+    statistics is that much smaller a batch later (PyTorch's momentum is 1 - fraction). As in
+    Caffe the weights are divided by their sum, so the start counts for nothing. With
+    `ghost`, every so many images of a batch are normalised by themselves, as on a GPU
+    of their own, and the running statistics are the first ghost batch's, as on GPU 0.
+    """
+
+    def __init__(self, channels: int, fraction: float = 0.9, ghost: int | None = None):
+        super().__init__(channels)
+        self.fraction, self.ghost = fraction, ghost
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        n, channels, height, width = x.shape
+        parts, rest = divmod(n, self.ghost or n)
+        if rest:
+            raise ValueError(f"ghost_batch must divide the batch of {n}; got {self.ghost}")
+        split = x if parts == 1 else x.reshape(n // parts, parts * channels, height, width)
+        weight, bias = self.weight.repeat(parts), self.bias.repeat(parts)
+        mean, variance = torch.zeros(2, parts * channels, device=x.device, dtype=weight.dtype)
+        y = F.batch_norm(split, mean, variance, weight, bias, True, 1.0, self.eps)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            share = (1 - self.fraction) / (1 - self.fraction**self.num_batches_tracked)
+            self.running_mean.lerp_(mean[:channels], share)
+            self.running_var.lerp_(variance[:channels], share)
+        return y.reshape(x.shape)
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions and the shortcut around them.
 
@@ -73,13 +108,13 @@ class Block(nn.Module):
     number of channels with zeros.
     """
 
-    def __init__(self, channels_in: int, channels: int):
+    def __init__(self, channels_in: int, channels: int, norm=BatchNorm):
         super().__init__()
         self.stride = 1 if channels_in == channels else 2
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=self.stride, padding=1)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = norm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = norm(channels)
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)))
@@ -94,28 +129,29 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Residual network of depth 6n + 2 for small images: three stages of n blocks.
 
-    16, 32 and 64 channels, as in the super-convergence paper's experiments
-    (1708.07120), where ResNet-56 is n = 9.
+    16, 32 and 64 channels, as in the prototxt of the super-convergence paper
+    (1708.07120), where ResNet-56 is n = 9: the rate is doubled and the decay left out for the
+    convolutions' biases; batch normalisation's scale and shift are decayed. `fraction` and
+    `ghost` are `BatchNorm`'s.
     """
 
-    def __init__(self, depth: int, image_shape=(3, 32, 32), classes: int = 10):
+    def __init__(self, depth: int, image_shape=(3, 32, 32), classes: int = 10, **norm_options):
         super().__init__()
+        norm = partial(BatchNorm, **norm_options)
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             raise ValueError(f"a ResNet's depth must be 6n + 2 (8, 14, 20, …); got {depth}")
         self.conv1 = nn.Conv2d(image_shape[0], 16, 3, padding=1)
-        self.bn1 = nn.BatchNorm2d(16)
+        self.bn1 = norm(16)
         widths = [16] * blocks + [32] * blocks + [64] * blocks
         pairs = zip([16, *widths], widths, strict=False)
-        self.blocks = nn.Sequential(*(Block(a, b) for a, b in pairs))
+        self.blocks = nn.Sequential(*(Block(a, b, norm) for a, b in pairs))
         self.ip1 = nn.Linear(64, classes)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):  # Caffe's "msra"
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        bound = (3 / self.ip1.in_features) ** 0.5  # Caffe's "xavier"
-        nn.init.uniform_(self.ip1.weight, -bound, bound)
-        nn.init.zeros_(self.ip1.bias)
+        _xavier(self.ip1)
         names = [n for n, _ in self.named_parameters() if "conv" in n and n.endswith("bias")]
         self.multipliers = dict.fromkeys(names, (2.0, 0.0))
 
@@ -124,16 +160,62 @@ class ResNet(nn.Module):
         return self.ip1(x.mean((2, 3)))
 
 
-NAMES = ("cifar10_full", "resnet8", "resnet20", "resnet56", "resnet110")
+class LeNet(nn.Module):
+    """Caffe's examples/mnist/lenet: two 5x5 convolutions, two linear layers.
+
+    Takes raw 0..255 pixels without a mean subtracted and divides them by 256 itself.
+    """
+
+    multipliers = {f"{layer}.bias": (2.0, 1.0) for layer in ("conv1", "conv2", "ip1", "ip2")}
+
+    def __init__(self, image_shape=(1, 28, 28), classes: int = 10):
+        super().__init__()
+        channels, height, width = image_shape
+        if min(height, width) < 16:
+            raise ValueError(f"lenet takes images from 16x16 up; got {height}x{width}")
+        self.conv1 = nn.Conv2d(channels, 20, 5)
+        self.conv2 = nn.Conv2d(20, 50, 5)
+        for _ in range(2):
+            height, width = -((4 - height) // 2), -((4 - width) // 2)  # pooling rounds up
+        self.ip1 = nn.Linear(50 * height * width, 500)
+        self.ip2 = nn.Linear(500, classes)
+        for layer in self.children():
+            _xavier(layer)
+
+    def forward(self, x):
+        x = F.max_pool2d(self.conv1(x / 256), 2, 2, ceil_mode=True)
+        x = F.max_pool2d(self.conv2(x), 2, 2, ceil_mode=True)
+        return self.ip2(F.relu(self.ip1(x.flatten(1))))
 
 
-def build(name: str, image_shape, classes: int) -> nn.Module:
-    """The model `name` for images of (C, H, W), in memory channels last."""
+def _xavier(layer):
+    """Caffe's "xavier": uniform, by the number of inputs; the bias 0."""
+    bound = (3 / layer.weight[0].numel()) ** 0.5
+    nn.init.uniform_(layer.weight, -bound, bound)
+    nn.init.zeros_(layer.bias)
+
+
+NAMES = ("cifar10_full", "lenet", "resnet8", "resnet20", "resnet56", "resnet110")
+
+
+def build(
+    name: str,
+    image_shape,
+    classes: int,
+    *,
+    bn_fraction: float = 0.9,
+    ghost_batch: int | None = None,
+) -> nn.Module:
+    """The model `name` for images of (C, H, W), in memory channels last.
+
+    `bn_fraction` and `ghost_batch` are for the residual networks' batch normalisation.
+    """
     checks.one_of("model", name, NAMES)
-    if name == "cifar10_full":
-        model = Cifar10Full(image_shape, classes)
+    if name.startswith("resnet"):
+        options = {"fraction": bn_fraction, "ghost": ghost_batch}
+        model = ResNet(int(name.removeprefix("resnet")), image_shape, classes, **options)
     else:
-        model = ResNet(int(name.removeprefix("resnet")), image_shape, classes)
+        model = {"cifar10_full": Cifar10Full, "lenet": LeNet}[name](image_shape, classes)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -20,7 +20,7 @@ import platform
 import subprocess
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,11 +29,13 @@ import pandas as pd
 import torch
 
 from clr import data as datasets
+from clr import files
 from clr.data import ROOT, Dataset
 from clr.training import RunConfig, Training
 
 RECORDED = ROOT / "data" / "runs"
 FORMAT = 1
+_DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,33 +69,13 @@ def describe(config: RunConfig) -> dict:
 
 def run_name(config: RunConfig, fingerprint: str) -> str:
     """The record's file name, without suffix."""
-    content = json.dumps([describe(config), fingerprint], sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     values = describe(config)
+    # fields that have their default are left out, so that a new field changes no name
+    content = {k: v for k, v in values.items() if v != _DEFAULTS.get(k, MISSING)}
+    canonical = json.dumps([content, fingerprint], sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
     parts = [values["dataset"], config.model, config.policy.name, f"seed{config.seed}"]
     return "-".join([*parts, digest])
-
-
-def _write(path: Path, content: bytes):
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        try:
-            temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # what is wrong with the folder is in the message already
-        raise OSError(
-            error.errno,
-            f"could not write {path.name} to {path.parent}: {error.strerror}; "
-            "nothing half-written was left. CLR_RUNS names another folder for runs",
-        ) from error
 
 
 def _commit() -> str | None:
@@ -145,21 +127,35 @@ def save(training: Training, folder: Path, seconds: float) -> Run:
         "history_sha256": hashlib.sha256(history).hexdigest(),
         "provenance": _provenance(seconds, str(training.device)),
     }
-    _write(path.with_suffix(".csv"), history)
-    _write(path, (json.dumps(record, indent=1) + "\n").encode())
+    files.write(path.with_suffix(".csv"), history)
+    files.write(path, (json.dumps(record, indent=1) + "\n").encode())
     return load(path)
+
+
+class NewerFormat(ValueError):
+    """A record or checkpoint written by a newer version of this package."""
+
+
+def _check_format(found: int, path: Path):
+    if found > FORMAT:
+        raise NewerFormat(
+            f"{path} has format {found}, written by a newer version of this package, which "
+            f"reads up to {FORMAT}; it is left as it is. Update the package, or let CLR_RUNS "
+            "name another folder"
+        )
 
 
 def load(path: Path) -> Run:
     """Read a record; ValueError, naming the file, if it is damaged or from the future."""
     try:
         record = json.loads(path.read_text())
+        _check_format(record["format"], path)
         history = path.with_suffix(".csv").read_bytes()
-        if record["format"] > FORMAT:
-            raise ValueError(f"format {record['format']}, this package reads up to {FORMAT}")
         if hashlib.sha256(history).hexdigest() != record["history_sha256"]:
             raise ValueError("its CSV does not have the recorded checksum")
         config = RunConfig.from_dict(record["config"])
+    except NewerFormat:
+        raise
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"the record {path} cannot be used: {error}") from error
     table = pd.read_csv(path.with_suffix(".csv"))
@@ -170,13 +166,15 @@ def find(config: RunConfig, fingerprint: str, *, live: bool = False) -> Run | No
     """The record of `config` on that data, or None; `live` leaves out `data/runs`.
 
     A record that is damaged, or whose config is not the one asked for, is
-    reported in a warning and never used.
+    reported in a warning and never used. One from a newer version raises NewerFormat.
     """
     for folder in [live_store()] if live else [RECORDED, live_store()]:
         path = folder / (run_name(config, fingerprint) + ".json")
         if path.exists():
             try:
                 run = load(path)
+            except NewerFormat:
+                raise
             except ValueError as error:
                 warnings.warn(f"{error}; it is trained again", stacklevel=2)
                 continue
@@ -194,11 +192,16 @@ def load_or_train(
     device: str | None = None,
     progress: bool | None = None,
     checkpoint_seconds: float = 60.0,
+    folder: Path | None = None,
+    wait: bool = True,
 ) -> Run:
     """The finished run of `config`: its record, or an interrupted run continued, or trained.
 
     `data`: the data set, if it is loaded already. `live`: train here even if
-    `data/runs` has the record. `device`: by default a GPU if there is one.
+    `data/runs` has the record. `device`: by default a GPU if there is one. `folder`: where
+    the new record goes, by default the live store. A run that another process is training is
+    waited for or, without `wait`, left to it (raises `clr.files.Claimed`).
+
     A continued run ends bit-identical to one that was never interrupted, on the
     same machine with as many threads. Raises OSError if the store cannot be
     written, whatever `clr.data.load` raises if there is no such data.
@@ -207,27 +210,40 @@ def load_or_train(
     if run := find(config, data.fingerprint, live=live):
         return run
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    folder = live_store()
-    checkpoint = folder / (run_name(config, data.fingerprint) + ".checkpoint")
-    training = Training(config, data, device)
-    before = 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+    path = (folder or live_store()) / run_name(config, data.fingerprint)
+    with files.claim(path, wait=wait):
+        if run := find(config, data.fingerprint, live=live):  # trained while we waited
+            return run
+        return _train(config, data, device, path, progress, checkpoint_seconds)
+
+
+def _train(config, data, device, path, progress, checkpoint_seconds) -> Run:
+    checkpoint = path.with_name(path.name + ".checkpoint")
+    training, before, start = Training(config, data, device), 0.0, time.monotonic()
+    if content := files.read_sealed(checkpoint):
+        state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        _check_format(state["format"], checkpoint)
         training.load_state_dict(state["training"])
         before = state["seconds"]
-    start = time.monotonic()
 
     def keep(state: dict):
         seconds = before + time.monotonic() - start
-        _save_checkpoint({"training": state, "seconds": seconds}, checkpoint)
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, "training": state, "seconds": seconds}, buffer)
+        try:
+            files.write_sealed(checkpoint, buffer.getvalue())
+        except OSError as error:  # the run goes on, and the checkpoint before is still there
+            warnings.warn(f"no checkpoint: {error}", stacklevel=2)
 
-    training.run(progress=progress, checkpoint=keep, checkpoint_seconds=checkpoint_seconds)
-    run = save(training, folder, before + time.monotonic() - start)
-    checkpoint.unlink(missing_ok=True)
+    try:
+        training.run(progress=progress, checkpoint=keep, checkpoint_seconds=checkpoint_seconds)
+    except KeyboardInterrupt as stop:
+        print(f"{path.name}: {stop or 'stopped'}; the same command goes on from there")
+        raise
+    try:
+        run = save(training, path.parent, before + time.monotonic() - start)
+    except OSError:
+        keep(training.state_dict())  # in case there is room for that: no step is lost
+        raise
+    files.remove_sealed(checkpoint)
     return run
-
-
-def _save_checkpoint(state: dict, path: Path):
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    _write(path, buffer.getvalue())

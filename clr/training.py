@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -19,13 +21,12 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from clr import checks, models
+from clr import checks, models, optim
 from clr.data import Batches, Dataset
 from clr.policies import Policy, policy_from_dict
 from clr.scheduler import PolicyLR
 
 COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
-OPTIMIZERS = ("sgd", "nesterov")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -33,10 +34,10 @@ PRECISIONS = ("float32", "bfloat16")
 class RunConfig:
     """Everything that decides a run's result, and nothing else.
 
-    No path, device or thread count is in it. `test_every` is in iterations,
-    `crop` in pixels; `weight_decay` and the rate are multiplied by the model's own
-    multipliers. Raises ValueError or TypeError, naming the argument, when a value is
-    not allowed.
+    No path, device or thread count is in it. `test_every` is in iterations, `crop` in pixels;
+    `weight_decay` and the rate are multiplied by the model's own multipliers; `optimizer` is
+    one of `clr.optim.NAMES`, Caffe's solvers. Raises ValueError or TypeError, naming the
+    argument, when a value is not allowed.
     """
 
     policy: Policy
@@ -52,13 +53,16 @@ class RunConfig:
     shuffle: bool = True
     flip: bool = False
     crop: int = 0
+    subtract_mean: bool = True
+    bn_fraction: float = 0.9
+    ghost_batch: int | None = None
     precision: str = "float32"
     test_every: int = 500
 
     def __post_init__(self):
         for name, allowed in (
             ("model", models.NAMES),
-            ("optimizer", OPTIMIZERS),
+            ("optimizer", optim.NAMES),
             ("precision", PRECISIONS),
         ):
             checks.one_of(name, getattr(self, name), allowed)
@@ -72,6 +76,9 @@ class RunConfig:
             ("weight_decay", checks.rate),
             ("shuffle", checks.flag),
             ("flip", checks.flag),
+            ("subtract_mean", checks.flag),
+            ("bn_fraction", checks.momentum),
+            ("ghost_batch", checks.whole_or_none),
         ):
             object.__setattr__(self, name, check(name, getattr(self, name)))
         if not isinstance(self.policy, Policy):
@@ -97,6 +104,26 @@ class RunConfig:
         return cls(**values)
 
 
+class _Signals:
+    """Notes SIGINT and SIGTERM instead of letting them in in the middle of a step."""
+
+    def __enter__(self):
+        self.came, self.before = False, {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number, frame):
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
 class Training:
     """One run in progress: model, optimizer, schedule, batches and history so far."""
 
@@ -104,14 +131,16 @@ class Training:
         self.config, self.data, self.device = config, data.to(device), torch.device(device)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            model = models.build(config.model, data.image_shape, len(data.classes))
+            model = models.build(
+                config.model,
+                data.image_shape,
+                len(data.classes),
+                bn_fraction=config.bn_fraction,
+                ghost_batch=config.ghost_batch,
+            )
         self.model = model.to(device)
-        self.optimizer = torch.optim.SGD(
-            models.param_groups(self.model, config.weight_decay),
-            lr=0.0,
-            momentum=config.momentum,
-            nesterov=config.optimizer == "nesterov",
-        )
+        groups = models.param_groups(self.model, config.weight_decay)
+        self.optimizer = optim.build(config.optimizer, groups, config.momentum)
         self.scheduler = PolicyLR(
             self.optimizer, config.policy, momentum=config.momentum_policy
         )
@@ -122,6 +151,7 @@ class Training:
             shuffle=config.shuffle,
             flip=config.flip,
             crop=config.crop,
+            subtract_mean=config.subtract_mean,
         )
         self.rows: list[list[float]] = []
         self.losses: list[torch.Tensor] = []
@@ -153,7 +183,7 @@ class Training:
         """(mean loss, accuracy as a fraction) over the whole test set."""
         self.model.eval()
         total, right = 0.0, 0
-        for images, labels in self.data.test_batches():
+        for images, labels in self.data.test_batches(subtract_mean=self.config.subtract_mean):
             outputs = self._forward(images)
             total += F.cross_entropy(outputs, labels, reduction="sum").item()
             right += (outputs.argmax(1) == labels).sum().item()
@@ -185,13 +215,15 @@ class Training:
         """Train to the end; afterwards `ended` says how and `history` holds the rows.
 
         `progress`: a bar with rate, loss and accuracy; None shows it in a terminal
-        only. `checkpoint` is called with `state_dict()` every so many seconds.
+        only. `checkpoint` is called with `state_dict()` every so many seconds, and
+        at SIGINT or SIGTERM, which end the run with KeyboardInterrupt after the step
+        they came in; a second one ends it at once.
         """
         config, saved = self.config, time.monotonic()
         disable = None if progress is None else not progress
         bar = tqdm(total=config.iterations, initial=self.iteration, disable=disable)
         bar.set_description(f"{config.dataset} {config.policy.name} seed {config.seed}")
-        with bar:
+        with bar, _Signals() as signals:
             if not self.rows:
                 self.record()
             while self.ended is None:
@@ -206,9 +238,14 @@ class Training:
                     bar.set_postfix(
                         lr=f"{lr:.2g}", loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}"
                     )
-                if checkpoint and time.monotonic() - saved >= checkpoint_seconds:
+                due = checkpoint and time.monotonic() - saved >= checkpoint_seconds
+                if checkpoint and (due or signals.came):
                     checkpoint(self.state_dict())
                     saved = time.monotonic()
+                if signals.came and self.ended is None:
+                    raise KeyboardInterrupt(
+                        f"stopped at iteration {self.iteration:,} of {config.iterations:,}"
+                    )
         return self
 
     @property
@@ -226,6 +263,7 @@ class Training:
             "scheduler": self.scheduler.state_dict(),
             "batches": self.batches.state_dict(),
             "rows": self.rows,
+            "ended": self.ended,
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
             "random": torch.get_rng_state(),
         }
@@ -240,6 +278,7 @@ class Training:
         self.scheduler.load_state_dict(state["scheduler"])
         self.batches.load_state_dict(state["batches"])
         self.rows = [list(row) for row in state["rows"]]
+        self.ended = state["ended"]
         self.losses = list(state["losses"].to(self.device))
         torch.set_rng_state(state["random"])
 

@@ -121,9 +121,59 @@ def test_resnets_shortcut_pools_and_fills_with_zeros():
     assert out[:, :2].numpy() == pytest.approx(pool(x.numpy(), np.mean), rel=1e-6)
 
 
+def test_batch_norm_is_caffes():
+    torch.manual_seed(2)
+    norm = models.BatchNorm(3, fraction=0.95).double()
+    batches = torch.randn(4, 10, 3, 5, 6, dtype=torch.float64) * 3 + 1
+    total, scale = np.zeros((2, 3)), 0.0  # Caffe's blobs: sums and the sum of weights
+    for batch in batches:
+        x = batch.numpy()
+        mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
+        expected = (x - mean[:, None, None]) / np.sqrt(variance + 1e-5)[:, None, None]
+        assert norm(batch).detach().numpy() == pytest.approx(expected, rel=1e-6)
+        m = x.size / 3
+        total = 0.95 * total + [mean, variance * m / (m - 1)]
+        scale = 0.95 * scale + 1
+    running = np.stack([norm.running_mean, norm.running_var])
+    assert running == pytest.approx(total / scale, rel=1e-5)
+    plain = torch.nn.functional.batch_norm(batches[0], norm.running_mean, norm.running_var)
+    assert torch.allclose(norm.eval()(batches[0]), plain)
+
+
+def test_ghost_batches_are_normalised_by_themselves():
+    torch.manual_seed(3)
+    ghost, x = models.BatchNorm(4, ghost=5), torch.randn(20, 4, 3, 3)
+    torch.nn.init.normal_(ghost.weight), torch.nn.init.normal_(ghost.bias)
+    out = ghost(x).detach()
+    parts = [models.BatchNorm(4) for _ in range(4)]
+    for i, part in enumerate(parts):  # images i, i + 4, i + 8, … are one ghost batch
+        part.load_state_dict(
+            {k: v for k, v in ghost.state_dict().items() if "running" not in k}, strict=False
+        )
+        part.num_batches_tracked.zero_()
+        assert torch.allclose(out[i::4], part(x[i::4]), atol=1e-5)
+    assert torch.allclose(ghost.running_mean, parts[0].running_mean, atol=1e-6)
+    assert torch.allclose(ghost.running_var, parts[0].running_var, atol=1e-6)
+    with pytest.raises(ValueError, match="ghost_batch must divide the batch of 19; got 5"):
+        ghost(x[:19])
+
+
+def test_lenet_is_caffes():
+    torch.manual_seed(0)
+    model = models.LeNet()
+    assert sum(p.numel() for p in model.parameters()) == 431_080
+    assert model.ip1.in_features == 800
+    bound = (3 / 800) ** 0.5
+    assert 0.99 * bound < model.ip1.weight.abs().max() <= bound and not model.ip1.bias.any()
+    found = {(g["lr_mult"], g["weight_decay"]) for g in models.param_groups(model, 0.0005)}
+    assert found == {(1, 0.0005), (2, 0.0005)}
+    assert models.LeNet((3, 17, 20), 5)(torch.rand(2, 3, 17, 20)).shape == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
+        (lambda: models.LeNet((1, 8, 8)), "lenet takes images from 16x16 up; got 8x8"),
         (lambda: Cifar10Full((3, 7, 32)), "from 8x8 up; got 7x32"),
         (lambda: ResNet(9), "depth must be 6n . 2 .*; got 9"),
         (lambda: models.build("vgg", (3, 32, 32), 10), "model must be one of cifar10_full"),

@@ -1,13 +1,18 @@
+import contextlib
+import io
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
 import torch
 
-from clr import data, runs
+from clr import data, files, runs
 from clr.policies import Fixed, Triangular
 from clr.runs import load_or_train, run_name
 from clr.training import RunConfig, Training
@@ -88,11 +93,12 @@ def test_an_interrupted_run_goes_on_and_ends_bit_identical(store, monkeypatch):
     monkeypatch.setattr(Training, "step", dies)
     with pytest.raises(KeyboardInterrupt):
         load_or_train(CONFIG, checkpoint_seconds=0)
-    assert [p.name for p in store.iterdir()] == [f"{NAME}.checkpoint"]
+    left = {f"{NAME}.checkpoint", f"{NAME}.checkpoint.before"}
+    assert {p.name for p in store.iterdir()} == left
     run = load_or_train(CONFIG)
     assert len(taken) == 13 + 8  # the 13th step was taken, but not yet saved
     assert run.history.equals(expected.history)
-    assert not (store / f"{NAME}.checkpoint").exists()
+    assert sorted(p.name for p in store.iterdir()) == [f"{NAME}.csv", f"{NAME}.json"]
 
 
 def damage_csv(store):
@@ -102,11 +108,6 @@ def damage_csv(store):
 
 def damage_json(store):
     (store / f"{NAME}.json").write_text("{")
-
-
-def from_the_future(store):
-    record = json.loads((store / f"{NAME}.json").read_text())
-    (store / f"{NAME}.json").write_text(json.dumps(record | {"format": 99}))
 
 
 def lose_csv(store):
@@ -125,7 +126,6 @@ def swap(store):
     [
         (damage_csv, "does not have the recorded checksum"),
         (damage_json, "cannot be used"),
-        (from_the_future, "format 99, this package reads up to 1"),
         (lose_csv, "cannot be used"),
         (swap, "is of another config"),
     ],
@@ -136,6 +136,133 @@ def test_a_record_that_is_not_what_it_should_be_is_never_used(store, spoil, says
     with pytest.warns(UserWarning, match=says):
         again = load_or_train(CONFIG)
     assert again.history.equals(first.history) and again.config == CONFIG
+
+
+def test_a_record_or_checkpoint_from_a_newer_version_is_left_alone(store):
+    load_or_train(CONFIG)
+    path = store / f"{NAME}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    before = path.read_bytes()
+    with pytest.raises(runs.NewerFormat, match="has format 99, .* Update the package"):
+        load_or_train(CONFIG)
+    assert path.read_bytes() == before
+    path.unlink()
+    content = io.BytesIO()
+    torch.save({"format": 99, "training": {}, "seconds": 1.0}, content)
+    files.write_sealed(store / f"{NAME}.checkpoint", content.getvalue())
+    with pytest.raises(runs.NewerFormat, match="checkpoint has format 99"):
+        load_or_train(CONFIG)
+    assert (store / f"{NAME}.checkpoint").exists()
+
+
+LONG = other(iterations=150, test_every=15)
+SCRIPT = f"""
+import sys
+from clr import runs
+from clr.training import RunConfig
+config = RunConfig.from_dict({LONG.to_dict()!r})
+print("ready", flush=True)
+run = runs.load_or_train(config, checkpoint_seconds=0.05)
+print("trained" if run.provenance["seconds"] else "", flush=True)
+"""
+
+
+def start():
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+
+
+def checkpointed(process, store):
+    """Wait for the process's next checkpoint; True if there was one before its end."""
+    path = next(iter(store.glob("*.checkpoint")), None) if store.exists() else None
+    before = path.stat().st_mtime_ns if path else 0
+    while process.poll() is None:
+        for path in store.glob("*.checkpoint") if store.exists() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime_ns > before:
+                    return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_run_killed_again_and_again_ends_bit_identical(store):
+    expected = Training(LONG, DIGITS).run().history
+    for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        process = start()
+        assert checkpointed(process, store)
+        process.send_signal(kill)
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode != 0
+        if kill != signal.SIGKILL:
+            assert "stopped at iteration" in out and "goes on from there" in out
+    assert load_or_train(LONG).history.equals(expected)
+    assert {path.suffix for path in store.iterdir()} == {".csv", ".json"}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(store, damage):
+    expected = Training(LONG, DIGITS).run().history
+    process = start()
+    assert checkpointed(process, store) and checkpointed(process, store)
+    process.kill()
+    process.communicate()
+    (path,) = store.glob("*.checkpoint")
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 255
+    path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    taken, step = [], Training.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "step", lambda self: (taken.append(1), step(self)))
+        with pytest.warns(UserWarning, match="is damaged; the one before it is used"):
+            assert load_or_train(LONG).history.equals(expected)
+    assert 0 < len(taken) < LONG.iterations
+
+
+def test_processes_share_a_store_and_train_each_run_once(store):
+    processes = [start() for _ in range(3)]
+    outs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sum("waiting for it" in out for out in outs) == 2
+    assert {path.suffix for path in store.iterdir()} == {".csv", ".json"}
+    assert load_or_train(LONG).history.equals(Training(LONG, DIGITS).run().history)
+
+
+def test_a_dead_process_loses_its_claim(store):
+    process = start()
+    assert checkpointed(process, store)
+    path = store / run_name(LONG, DIGITS.fingerprint)
+    with pytest.raises(files.Claimed, match="another process is training"):
+        load_or_train(LONG, wait=False)
+    process.kill()
+    process.communicate()
+    with files.claim(path, wait=False):
+        pass
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(store, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_sealed", full)
+    with pytest.warns(UserWarning, match="no checkpoint: .*No space left"):
+        assert load_or_train(CONFIG, checkpoint_seconds=0).ended == "finished"
+
+
+def test_when_the_record_cannot_be_written_no_step_is_lost(store, monkeypatch):
+    def full(training, folder, seconds):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            load_or_train(CONFIG)
+    monkeypatch.setattr(Training, "step", None)  # training again would fail
+    assert load_or_train(CONFIG).ended == "finished"
 
 
 def test_a_diverged_run_is_a_result(store):
@@ -157,7 +284,7 @@ runs.load_or_train(config)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
-    assert f"could not write {NAME}.csv" in done.stderr and "CLR_RUNS" in done.stderr
+    assert "could not write" in done.stderr and "CLR_RUNS" in done.stderr
     assert list(store.iterdir()) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100
 

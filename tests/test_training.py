@@ -42,8 +42,8 @@ def test_a_step_is_sgd_with_the_models_multipliers():
         for name, p in training.model.named_parameters():
             lr_mult, decay_mult = training.model.multipliers.get(name, (1, 1))
             gradient = p.grad + 0.004 * decay_mult * w[name]
-            velocity[name] = 0.9 * velocity[name] + gradient
-            w[name] = w[name] - 0.01 * lr_mult * velocity[name]
+            velocity[name] = 0.9 * velocity[name] + 0.01 * lr_mult * gradient
+            w[name] = w[name] - velocity[name]
             assert torch.allclose(p, w[name], rtol=1e-4, atol=1e-9), name
 
 
@@ -103,8 +103,10 @@ def test_momentum_policy_reaches_the_optimizer():
     assert run.optimizer.param_groups[0]["momentum"] == 0.85
 
 
-def test_bfloat16_and_nesterov_train():
-    for change in ({"precision": "bfloat16"}, {"optimizer": "nesterov"}):
+def test_other_settings_train_otherwise():
+    changes = [{"optimizer": name} for name in ("nesterov", "adam", "torch_sgd")]
+    changes += [{"bn_fraction": 0.5}, {"ghost_batch": 25}, {"subtract_mean": False}]
+    for change in [*changes, {"precision": "bfloat16"}, {"flip": True}, {"shuffle": False}]:
         history = Training(RunConfig.from_dict(SHORT.to_dict() | change), DIGITS).run().history
         plain = Training(SHORT, DIGITS).run().history
         assert np.isfinite(history["test_loss"]).all() and not history.equals(plain)
@@ -128,9 +130,11 @@ def test_config_is_a_value():
         ({"weight_decay": float("nan")}, "weight_decay must be finite"),
         ({"flip": 1}, "flip must be True or False; got 1"),
         ({"model": "vgg"}, "model must be one of cifar10_full"),
-        ({"optimizer": "adam"}, "optimizer must be one of sgd"),
+        ({"optimizer": "lion"}, "optimizer must be one of sgd"),
         ({"precision": "float16"}, "precision must be one of float32"),
         ({"policy": 0.1}, "policy must be a clr Policy; got 0.1"),
+        ({"bn_fraction": 1.0}, "bn_fraction must be at least 0 and below 1"),
+        ({"ghost_batch": 0}, "ghost_batch must be a whole number, at least 1; got 0"),
         ({"momentum_policy": 0.1}, "momentum_policy must be a clr Policy"),
         ({"policy": RangeRamp(0, 1, 10)}, "iteration 20 is past the end"),
     ],

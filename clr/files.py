@@ -1,0 +1,98 @@
+"""Files that are there whole or not at all, and claims that die with their process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_SEAL = 64 + 1  # a sha256 in hex and a newline
+
+
+def write(path: Path, content: bytes):
+    """Write a file by way of a temporary one: synced, then renamed.
+
+    Raises OSError, naming the file and the reason; nothing half-written is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            pass  # what is wrong with the folder is in the message already
+        raise OSError(
+            error.errno,
+            f"could not write {path.name} to {path.parent}: {error.strerror}; "
+            "nothing half-written was left. CLR_RUNS names another folder for runs",
+        ) from error
+
+
+def write_sealed(path: Path, content: bytes):
+    """`write` with a checksum in front; what was there before stays as PATH.before."""
+    if path.exists():
+        os.replace(path, path.with_name(path.name + ".before"))
+    write(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The content of the newest whole one of PATH and PATH.before; None if there is none.
+
+    A damaged file is named in a warning.
+    """
+    for file in (path, path.with_name(path.name + ".before")):
+        if not file.exists():
+            continue
+        data = file.read_bytes()
+        seal, content = data[:_SEAL], data[_SEAL:]
+        if seal == hashlib.sha256(content).hexdigest().encode() + b"\n":
+            return content
+        warnings.warn(f"{file} is damaged; the one before it is used", stacklevel=2)
+    return None
+
+
+def remove_sealed(path: Path):
+    """Remove PATH and PATH.before."""
+    for file in (path, path.with_name(path.name + ".before")):
+        file.unlink(missing_ok=True)
+
+
+class Claimed(Exception):
+    """Another process is at it."""
+
+
+class claim:
+    """`with claim(path):` keeps other processes out; the system frees it at a process's end.
+
+    Waits for a claim held by another process, or, with `wait=False`, raises Claimed. Raises
+    OSError if the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, *, wait: bool = True):
+        self.path, self.wait = path.with_name(f".{path.name}.claim"), wait
+
+    def __enter__(self):
+        write(self.path.with_name(f"{self.path.name}.{os.getpid()}.probe"), b"")
+        self.path.with_name(f"{self.path.name}.{os.getpid()}.probe").unlink()
+        self.lock = FileLock(self.path)
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            if not self.wait:
+                raise Claimed(f"another process is training {self.path.name}") from None
+            print(f"another process is training {self.path.name[1:-6]}; waiting for it")
+            self.lock.acquire()
+
+    def __exit__(self, *_):
+        # removed while it is still held: whoever waits for it looks for the record next
+        self.path.unlink(missing_ok=True)
+        self.lock.release()
