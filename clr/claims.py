@@ -71,11 +71,12 @@ def beside(place: str, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     titles = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST"}
     rows = []
     for row in published(place).itertuples():
-        ours = next((r for r in runs.values() if r[0].config.policy.name == row.policy), None)
+        same = [label for label in runs if runs[label][0].config.policy.name == row.policy]
         text, difference = "–", ["not run"]
-        if ours is not None:
+        if same:
+            ours = runs[same[0]]
             finals = pd.Series([run.final_accuracy for run in ours])
-            text = f"{percent(finals.mean(), finals.std())} (n = {len(ours)})"
+            text = f"{same[0]}: {percent(finals.mean(), finals.std())} (n = {len(ours)})"
             config = ours[0].config
             data = titles.get(config.dataset, config.dataset)
             difference = [f"no: {data}"] if data != row.dataset else []
@@ -85,6 +86,7 @@ def beside(place: str, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
             {
                 "policy": row.policy,
                 "paper: data, iterations": f"{row.dataset}, {row.iterations:,}",
+                "paper: setting": row.setting,
                 "paper, %": percent(row.accuracy),
                 "ours, %": text,
                 "comparable": ", ".join(difference) or "yes",

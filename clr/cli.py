@@ -1,4 +1,4 @@
-"""`python -m clr run`: the notebooks, executed headless, as notebooks and web pages."""
+"""The command line: `run` executes the notebooks headless, `sweep` trains experiments."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import psutil
 import yaml
 
-from clr import parameters
+from clr import checks, parameters
 from clr.data import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -73,7 +74,8 @@ def _execute(notebook: Path, folder: Path, values: dict) -> Path:
                 partial.unlink()
                 raise Failed("stopped") from None
             partial.replace(failed)
-            raise Failed(f"cell [{error.exec_count}]: {error.ename}: {error.evalue}") from None
+            said = f"cell [{error.exec_count}]: {error.ename}: {error.evalue}"
+            raise Failed(f"{said}\n    {failed} shows how far it came") from None
     cells = nbformat.read(partial, as_version=4).cells
     code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
     if any(cell.execution_count is None for cell in code):  # papermill says "completed"
@@ -91,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--params must be one of {', '.join(known)}; got {args.params}")
         given = {name: yaml.safe_load(value) for name, value in args.parameter}
         work = {n: _parameters(n, args.params, given) for n in _notebooks(args.only)}
-        folder = Path(args.out) / args.params
+        # changed parameters get a folder of their own, beside the one they differ from
+        changes = "".join(f",{name}={value}" for name, value in args.parameter)
+        folder = Path(args.out) / (args.params + re.sub(r"[^\w.,=+-]+", "_", changes))
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable.{os.getpid()}"
         probe.touch()
@@ -101,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
         return 2
     except OSError as error:
         print(
-            f"clr run: cannot write results to {Path(args.out) / args.params}: "
-            f"{error.strerror}; --out names another folder",
+            f"clr run: cannot write results to {args.out}: {error.strerror}; "
+            "--out names another folder",
             file=sys.stderr,
         )
         return 2
@@ -136,7 +140,10 @@ def run(args: argparse.Namespace) -> int:
                     else f"{type(error).__name__}: {error}"
                 )
                 message = re.sub(r"\x1b\[[0-9;]*m", "", message)
-                entries[name], outcome = pages.failed(name, message), f"FAILED, {message}"
+                entries[name], outcome = (
+                    pages.failed(folder, name, message),
+                    f"FAILED, {message}",
+                )
                 failures += 1
             print(f"[{count}/{len(work)}] {name}: {outcome}", flush=True)
     except KeyboardInterrupt:
@@ -150,9 +157,59 @@ def run(args: argparse.Namespace) -> int:
         if earlier.stem not in entries and not earlier.stem.endswith(".failed"):
             entries[earlier.stem] = pages.write_notebook(earlier)
     ordered = [entries[name] for name in sorted(entries)]
-    index = pages.write_index(folder, f"Cyclical learning rates: '{args.params}'", ordered)
+    index = pages.write_index(folder, f"Cyclical learning rates: {folder.name}", ordered)
     print(f"{index} written, {time.monotonic() - start:.0f} s in all")
     return 1 if failures else 0
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """Train the runs of an experiment that are not recorded yet, and say what there is."""
+    from clr import runs, sweep
+    from clr.experiments import EXPERIMENTS
+
+    folder = runs.RECORDED if args.record else runs.live_store()
+    try:
+        if args.import_:
+            new, old = sweep.import_(Path(args.import_), folder)
+            print(f"{new} records imported to {folder}, {old} were there")
+            return 0
+        names = list(EXPERIMENTS) if args.experiment == "all" else [args.experiment]
+        rows = []
+        for name in names:
+            make, dataset = EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
+            found = sweep.table(make(args.dataset or dataset, args.seeds))
+            rows += [(f"{name}: {label}", config, run) for label, config, run in found]
+    except (ValueError, OSError) as error:
+        print(f"clr sweep: {error}", file=sys.stderr)
+        return 2
+    for label, config, run in rows:
+        said = "not run" if run is None else f"recorded, {100 * run.final_accuracy:.1f} %"
+        if run is not None and run.ended != "finished":
+            said = f"recorded, {run.ended}"
+        where = f"on {config.dataset}, {config.iterations:,} iterations"
+        print(f"{label} seed {config.seed} {where}: {said}")
+    missing = [(label, config) for label, config, run in rows if run is None]
+    print(f"{len(rows) - len(missing)} of {len(rows)} runs recorded", flush=True)
+    try:
+        if args.export:
+            sweep.export([run for *_, run in rows if run], Path(args.export))
+            print(f"exported to {args.export}")
+        if args.list or args.export or not missing:
+            return 0
+        make = partial(sweep.pool, args.jobs)
+        if args.scheduler:
+            make = sweep.dask(args.scheduler)
+        progress = None if args.jobs == 1 and not args.scheduler else False
+        failed = sweep.run(
+            missing, make, folder.resolve(), device=args.device, progress=progress
+        )
+    except (ImportError, OSError) as error:
+        print(f"clr sweep: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from there")
+        return 130
+    return 1 if failed else 0
 
 
 def _jobs(text: str) -> int:
@@ -195,5 +252,26 @@ def main(argv: list[str] | None = None) -> int:
         help="a notebook parameter, over the file's",
     )
     command.set_defaults(do=run)
+    command = commands.add_parser(
+        "sweep", help="train the runs of an experiment", description=sweep.__doc__
+    )
+    for name, values in {
+        "--experiment": {
+            "default": "all",
+            "help": "table1, superconvergence, rehearsal or all",
+        },
+        "--seeds": {"type": _jobs, "default": 5, "help": "runs of each arm (default 5)"},
+        "--dataset": {"help": "other data than the experiment is meant for"},
+        "--jobs": {"type": _jobs, "default": 1, "help": "runs at a time (default 1)"},
+        "--device": {"help": "cpu or cuda (default: a GPU if there is one)"},
+        "--scheduler": {"metavar": "tcp://HOST:PORT", "help": "a dask scheduler's workers"},
+        "--record": {"action": "store_true", "help": "write to data/runs, to be committed"},
+        "--list": {"action": "store_true", "help": "only say what there is"},
+        "--export": {"metavar": "FILE", "help": "write the finished records into one file"},
+        "--import": {"dest": "import_", "metavar": "FILE", "help": "take them from one"},
+    }.items():
+        command.add_argument(name, **values)
+    command.set_defaults(do=sweep)
     args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     return args.do(args)

@@ -31,6 +31,7 @@ blockquote { border-left: 3px solid #d9a441; margin: 1rem 0; padding: .1rem 1rem
 table { border-collapse: collapse; font-size: 14px; margin: .6rem 0; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .7rem; text-align: left; }
 math[display="block"] { margin: .8rem 0; overflow-x: auto; }
+.failed pre { white-space: pre-wrap; }
 .failed { border-left: 4px solid #b3261e; background: #fdf1f0; padding: .5rem 1rem; }
 """
 
@@ -98,11 +99,13 @@ def write_notebook(path: Path) -> str:
     return heading + "".join(f"<p>{image}</p>" for image in images)
 
 
-def failed(name: str, message: str) -> str:
-    """The index entry of a notebook that failed."""
-    return (
-        f'<div class="failed"><h2>{escape(name)} failed</h2><pre>{escape(message)}</pre></div>'
-    )
+def failed(folder: Path, name: str, message: str) -> str:
+    """The index entry of a notebook that failed, with a link to how far it came."""
+    file, link = folder / f"{name}.failed.ipynb", ""
+    if file.exists():
+        link = f'<p><a href="{file.name}">{file.name}</a> shows how far it came.</p>'
+    heading = f"<h2>{escape(name)} failed</h2>"
+    return f'<div class="failed">{heading}<pre>{escape(message)}</pre>{link}</div>'
 
 
 def write_index(folder: Path, heading: str, entries: list[str]) -> Path:

@@ -56,7 +56,7 @@ def _legend(ax):
     """A legend above the axes, where it covers no curve."""
     columns = min(3, len(ax.get_legend_handles_labels()[0]))
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": columns}
-    ax.legend(fontsize="small", frameon=False, **place)
+    ax.legend(fontsize="small", frameon=False, **place).set_in_layout(False)
 
 
 def policies(policies: Mapping[str, Policy], iterations: int, *, ax=None):
@@ -111,17 +111,18 @@ def range_test(runs: Sequence[Run], bounds: Bounds | None = None, *, ax=None):
     colour = COLOURS[runs[0].config.policy.name]
     for run in runs:
         ax.plot(
-            run.history["lr"], run.history["test_accuracy"], color=colour, lw=0.8, alpha=0.7
+            run.history["lr"], run.history["test_accuracy"], color=colour, lw=0.8, alpha=0.6
         )
     table = _aligned([run.history["test_accuracy"] for run in runs])
     lr = max((run.history["lr"] for run in runs), key=len)
-    ax.plot(lr, np.nanmedian(table, axis=1), color=colour, label=f"median (n = {len(runs)})")
+    ax.plot(
+        lr, np.nanmedian(table, axis=1), color=colour, lw=2.5, label=f"median (n = {len(runs)})"
+    )
     if bounds is not None:
-        for name, dashes, side in (("base_lr", ":", "right"), ("max_lr", "--", "left")):
+        for name, dashes in (("base_lr", ":"), ("max_lr", "--")):
             if (value := getattr(bounds, name)) is not None:
-                ax.axvline(value, color="black", ls=dashes, lw=1.2)
-                text, place = f" {name} = {value:.2g} ", (value, 0.03)
-                ax.annotate(text, place, xycoords=("data", "axes fraction"), ha=side)
+                text = f"{name} = {value:.2g}"
+                ax.axvline(value, color="black", ls=dashes, lw=1.2, label=text)
     ax.set(xlabel="learning rate", ylabel="test accuracy")
     _legend(ax)
     return ax

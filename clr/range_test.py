@@ -25,9 +25,9 @@ def read_bounds(
 
     The paper reads them by eye: base_lr where accuracy starts to rise, max_lr where
     the rise slows, gets ragged or falls. Here, with `accuracy` (fractions)
-    smoothed by a running median over `window` points: base_lr is the first rate
-    at which it has risen by the share `rise` of its whole range for good, max_lr the
-    last rate before it falls by the share `fall` below its best so far.
+    smoothed by a running median over `window` points: base_lr is the rate from which on,
+    up to its top, it has risen by at least the share `rise` of its whole range; max_lr
+    the last rate before it falls by the share `fall` below its best since then.
     """
     lr, accuracy = np.asarray(lr, float), np.asarray(accuracy, float)
     window = checks.whole("window", window)
@@ -46,11 +46,11 @@ def read_bounds(
     low, high = smooth[: top + 1].min(), smooth[top]
     if high - low < 0.05:
         return Bounds(None, None, f"flat: accuracy stays within {low:.3f} and {high:.3f}")
-    best = np.maximum.accumulate(smooth)
-    risen = smooth >= low + rise * (high - low)
-    first = int(np.argmax(risen))
-    broken = (best - smooth > fall * (high - low)) & (np.arange(len(lr)) > first)
+    below = np.flatnonzero(smooth[: top + 1] < low + rise * (high - low))
+    first = int(below[-1]) + 1 if len(below) else 0
+    best = np.maximum.accumulate(smooth[first:])
+    broken = best - smooth[first:] > fall * (high - low)
     if not broken.any():
         return Bounds(float(lr[first]), None, "accuracy never falls: raise the range's end")
-    last = int(np.argmax(broken)) - 1
+    last = first + int(np.argmax(broken)) - 1
     return Bounds(float(lr[first]), float(lr[last]), "read off the accuracy")

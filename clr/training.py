@@ -7,7 +7,6 @@ it; `train_loss` is the mean over the batches since the row before.
 
 from __future__ import annotations
 
-import itertools
 import math
 import signal
 import threading
@@ -281,12 +280,3 @@ class Training:
         self.ended = state["ended"]
         self.losses = list(state["losses"].to(self.device))
         torch.set_rng_state(state["random"])
-
-
-def grid(base: dict, policies: dict[str, Policy], seeds: int) -> dict[str, list[RunConfig]]:
-    """The configs of an experiment: each policy with seeds 0 to `seeds` - 1, by name."""
-    pairs = itertools.product(policies, range(checks.whole("seeds", seeds)))
-    configs: dict[str, list[RunConfig]] = {name: [] for name in policies}
-    for name, seed in pairs:
-        configs[name].append(RunConfig(**base, policy=policies[name], seed=seed))
-    return configs

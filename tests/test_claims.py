@@ -48,7 +48,7 @@ def test_beside_says_what_stands_between():
     other = run([0.7] * 101, paper)
     yes = claims.beside("Table 1", {"t2": [same]})
     assert yes.loc["triangular2", "comparable"] == "yes"
-    assert yes.loc["triangular2", "ours, %"] == "80.0 (n = 1)"
+    assert yes.loc["triangular2", "ours, %"] == "t2: 80.0 (n = 1)"
     assert yes.loc["fixed", "comparable"] == "not run"
     no = claims.beside("Table 1", {"t2": [other]})
     assert no.loc["triangular2", "comparable"] == "no: digits, 1,000 iterations"

@@ -57,6 +57,7 @@ def test_a_failure_is_named_and_the_others_still_run(notebooks, tmp_path, capsys
     }
     index = (folder / "index.html").read_text()
     assert "02_bad failed" in index and "n is not two" in index
+    assert 'href="02_bad.failed.ipynb"' in index and "02_bad.failed.ipynb shows how" in out
     assert (
         'src="figures/01_good-1.png"' in index and (folder / "figures/01_good-1.png").exists()
     )
@@ -67,8 +68,9 @@ def test_a_failure_is_named_and_the_others_still_run(notebooks, tmp_path, capsys
 
 def test_parameters_reach_the_notebooks(notebooks, tmp_path):
     assert run("--out", tmp_path / "r", "--only", "02", "-p", "n", "2", "--jobs", "2") == 0
-    assert [p.name for p in (tmp_path / "r/quick").glob("*.ipynb")] == ["02_bad.ipynb"]
+    assert [p.name for p in (tmp_path / "r/quick,n=2").glob("*.ipynb")] == ["02_bad.ipynb"]
     (notebooks / "params/quick/02_bad.yaml").write_text("n: 2\n")
+    assert run("--out", tmp_path / "r", "--only", "02") == 0
     assert run("--out", tmp_path / "r", "--only", "01") == 0
     index = (tmp_path / "r/quick/index.html").read_text()
     assert index.index("1  Good") < index.index("2  Bad")  # the earlier one is kept

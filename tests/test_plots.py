@@ -50,4 +50,5 @@ def test_range_test_marks_the_bounds():
     ramp = RangeRamp(0, 1, 20)
     ax = plots.range_test([run([0.1, 0.5, 0.9], ramp)], Bounds(0.25, None, ""))
     assert ax.lines[-1].get_xdata() == [0.25, 0.25]
-    assert ax.texts[0].get_text() == " base_lr = 0.25 " and len(ax.texts) == 1
+    labels = [text.get_text() for text in ax.get_legend().texts]
+    assert labels == ["median (n = 1)", "base_lr = 0.25"]

@@ -24,6 +24,12 @@ def test_single_outliers_do_not_move_the_bounds():
     assert read_bounds(LR, accuracy) == read_bounds(LR, curve(0.2, 0.7))
 
 
+def test_a_start_above_the_plateau_is_not_taken_for_the_rise():
+    accuracy = curve(0.2, 0.7)
+    accuracy[:5] = 0.2  # chance, before all predictions become one class
+    assert read_bounds(LR, accuracy) == read_bounds(LR, curve(0.2, 0.7))
+
+
 def test_noise_moves_them_a_little():
     noisy = curve(0.2, 0.7) + np.random.default_rng(0).normal(0, 0.02, 101)
     clean = read_bounds(LR, curve(0.2, 0.7))

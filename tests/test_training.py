@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from clr import data
-from clr.policies import Fixed, OneCycleMomentum, RangeRamp, Triangular, Triangular2
-from clr.training import RunConfig, Training, grid
+from clr.policies import Fixed, OneCycleMomentum, RangeRamp, Triangular2
+from clr.training import RunConfig, Training
 
 DIGITS = data.load("digits")
 SHORT = RunConfig(
@@ -142,11 +142,3 @@ def test_config_is_a_value():
 def test_bad_configs_are_named(values, says):
     with pytest.raises((ValueError, TypeError), match=says):
         RunConfig(**({"policy": Fixed(0.1), "iterations": 20} | values))
-
-
-def test_grid():
-    policies = {"slow": Fixed(0.1), "cyclical": Triangular(0.1, 0.2, 5)}
-    configs = grid({"iterations": 20, "batch_size": 50}, policies, 2)
-    assert list(configs) == ["slow", "cyclical"]
-    assert [c.seed for c in configs["slow"]] == [0, 1]
-    assert configs["cyclical"][1] == RunConfig(policies["cyclical"], 20, seed=1, batch_size=50)

@@ -1,0 +1,225 @@
+"""Many runs at once, on a `concurrent.futures.Executor`.
+
+The default is a pool of processes on this machine; the executor of a `dask.distributed`
+client does the same on a cluster. A worker that dies loses nothing: its run is continued
+from its checkpoint by another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import tarfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+from clr import data, files, runs
+from clr.experiments import Runs
+from clr.runs import Run
+from clr.training import RunConfig
+
+_load = lru_cache(maxsize=1)(data.load)
+
+
+def state(config: RunConfig) -> Run | None:
+    """The record of a config on whatever data it was made, or None: needs no data here.
+
+    For asking what there is; `load_or_train` also wants the data to be the same.
+    """
+    wanted = runs.describe(config)
+    start = runs.run_name(config, "").rsplit("-", 1)[0]
+    for folder in (runs.RECORDED, runs.live_store()):
+        for path in sorted(folder.glob(f"{start}-*.json")):
+            with contextlib.suppress(ValueError):
+                if runs.describe((run := runs.load(path)).config) == wanted:
+                    return run
+    return None
+
+
+def train(config: dict, folder: str, device: str | None, progress: bool | None) -> tuple:
+    """One run, in a worker: (final accuracy, how it ended, seconds). All plain values."""
+    config = RunConfig.from_dict(config)
+    run = runs.load_or_train(
+        config,
+        data=_load(config.dataset),
+        device=device,
+        folder=Path(folder),
+        progress=progress,
+    )
+    return run.final_accuracy, run.ended, run.provenance["seconds"]
+
+
+def _watch(parent: int):
+    """End this worker, by way of a checkpoint, when its parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _start_worker(threads: int, parent: int):
+    import torch
+
+    torch.set_num_threads(threads)
+    if os.name != "nt":
+        os.setsid()  # Ctrl-C goes to the parent alone, which hands it on once
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def pool(jobs: int) -> Executor:
+    """`jobs` processes on this machine, each with its share of the cores."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return ProcessPoolExecutor(
+        jobs,
+        multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(threads, os.getpid()),
+    )
+
+
+def dask(address: str) -> Callable[[], Executor]:
+    """Makes executors on the workers of a dask scheduler at `address` (tcp://HOST:PORT).
+
+    Raises ImportError without the `cluster` extra, OSError if nobody answers.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError(
+            "--scheduler needs the 'cluster' extra: pip install -e '.[cluster]'"
+        ) from None
+    client = Client(address, timeout=10)
+    return lambda: client.get_executor(pure=False)
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '12 min' or '3.5 h'."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def run(
+    configs: list[tuple[str, RunConfig]],
+    make_executor: Callable[[], Executor],
+    folder: Path,
+    *,
+    device: str | None = None,
+    progress: bool | None = False,
+    attempts: int = 3,
+) -> int:
+    """Train the labelled configs, printing a line each; returns how many failed.
+
+    When a worker's death breaks the executor, the unfinished runs go to a new one, at most
+    `attempts` times. KeyboardInterrupt lets the running ones save their state first.
+    """
+    left, failed = dict(enumerate(configs)), 0
+    total = sum(config.iterations for _, config in configs)
+    done, begun = 0, time.monotonic()
+    for _ in range(attempts):
+        executor = make_executor()
+        try:
+            futures = {
+                executor.submit(train, config.to_dict(), str(folder), device, progress): number
+                for number, (_, config) in left.items()
+            }
+            for future in as_completed(futures):
+                number = futures[future]
+                label, config = left[number]
+                head = f"{label} seed {config.seed}"
+                try:
+                    accuracy, ended, seconds = future.result()
+                except BrokenProcessPool:
+                    continue  # stays in left
+                except Exception as error:
+                    print(f"{head}: FAILED, {type(error).__name__}: {error}", flush=True)
+                    failed += 1
+                else:
+                    done += config.iterations
+                    rest = (time.monotonic() - begun) / done * (total - done)
+                    print(
+                        f"[{len(configs) - len(left) + 1}/{len(configs)}] {head}: {ended}, "
+                        f"{100 * accuracy:.1f} % in {duration(seconds)}; "
+                        f"about {duration(rest)} left",
+                        flush=True,
+                    )
+                del left[number]
+        except KeyboardInterrupt:
+            for child in psutil.Process().children():
+                child.send_signal(signal.SIGINT)
+            executor.shutdown(cancel_futures=True)
+            raise
+        executor.shutdown()
+        if not left:
+            return failed
+        print(f"a worker died; {len(left)} runs go on from where they were", flush=True)
+    print(f"gave up after {attempts} attempts", flush=True)
+    return failed + len(left)
+
+
+def table(experiment: Runs) -> list[tuple[str, RunConfig, Run | None]]:
+    """Every run of an experiment and its record, if there is one."""
+    return [(label, c, state(c)) for label, each in experiment.items() for c in each]
+
+
+def export(records: list[Run], file: Path):
+    """Write records into one tar file, whole or not at all."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for record in records:
+            for path in (record.path, record.path.with_suffix(".csv")):
+                tar.add(path, arcname=path.name)
+    files.write(file, buffer.getvalue())
+
+
+def import_(file: Path, folder: Path) -> tuple[int, int]:
+    """Take the records of an exported file into `folder`; (new ones, ones that were there).
+
+    Raises ValueError, having written nothing, if the file or a record in it is not whole, or
+    a record of that name is there and differs.
+    """
+    try:
+        with tarfile.open(file) as tar:
+            members = {
+                m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()
+            }
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{file} cannot be read as exported records: {error}") from error
+    names = {name.rsplit(".", 1)[0] for name in members}
+    for name in names:
+        whole = {f"{name}.json", f"{name}.csv"} <= set(members) and Path(name).name == name
+        if not whole or not _whole(name, members[f"{name}.json"], members[f"{name}.csv"]):
+            raise ValueError(f"{file}: the record {name} is not whole; nothing was imported")
+        mine = folder / f"{name}.csv"
+        if mine.exists() and mine.read_bytes() != members[f"{name}.csv"]:
+            raise ValueError(
+                f"{file}: another history of {name} is in {folder}; nothing was imported"
+            )
+    new = {name for name in names if not (folder / f"{name}.json").exists()}
+    for name in sorted(new):
+        for suffix in (".csv", ".json"):
+            files.write(folder / f"{name}{suffix}", members[name + suffix])
+    return len(new), len(names - new)
+
+
+def _whole(name: str, record: bytes, history: bytes) -> bool:
+    """Whether a record's two files belong together and under that name."""
+    import hashlib
+
+    try:
+        values = json.loads(record)
+        config = RunConfig.from_dict(values["config"])
+        named = runs.run_name(config, values["data"]["fingerprint"]) == name
+        return named and hashlib.sha256(history).hexdigest() == values["history_sha256"]
+    except (ValueError, KeyError, TypeError):
+        return False

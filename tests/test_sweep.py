@@ -1,0 +1,240 @@
+import importlib.util
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+
+import psutil
+import pytest
+
+from clr import cli, runs, sweep
+from clr.experiments import EXPERIMENTS
+from clr.runs import load_or_train
+from clr.training import RunConfig
+
+NAMES = ("fixed", "triangular", "triangular2", "exp_range")
+
+
+def run(*args):
+    return cli.main(["sweep", *map(str, args)])
+
+
+def histories(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The rehearsal's histories, trained one after another in this process."""
+    import torch
+
+    folder, threads = tmp_path_factory.mktemp("expected"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLR_RUNS", str(folder))
+        for configs in EXPERIMENTS["rehearsal"][0]("digits", 2).values():
+            for config in configs:
+                load_or_train(config)
+    torch.set_num_threads(threads)
+    return histories(folder)
+
+
+def test_the_papers_table_is_caffes_protocol():
+    experiment = EXPERIMENTS["table1"][0]("cifar10", 2)
+    lengths = {label: configs[0].iterations for label, configs in experiment.items()}
+    assert lengths == {
+        "fixed": 70_000, "triangular2": 25_000, "decay": 25_000, "exp": 70_000,
+        "exp_range": 42_000,
+    }  # fmt: skip
+    for label, configs in experiment.items():
+        assert [config.seed for config in configs] == [0, 1]
+        for c in configs:
+            assert (c.model, c.optimizer, c.batch_size) == ("cifar10_full", "sgd", 100)
+            assert (c.momentum, c.weight_decay, c.shuffle) == (0.9, 0.004, False), label
+            assert not c.flip and not c.crop and c.policy(c.iterations) < 0.006
+
+
+def test_what_is_recorded_is_said_without_the_data(store, capsys):
+    assert run("--experiment", "table1", "--seeds", 1, "--list") == 0
+    out = capsys.readouterr().out
+    assert "table1: exp_range seed 0 on cifar10, 42,000 iterations: not run" in out
+    assert "0 of 5 runs recorded" in out
+    load_or_train(EXPERIMENTS["rehearsal"][0]("digits", 1)["fixed"][0])
+    assert run("--experiment", "rehearsal", "--seeds", 1, "--list") == 0
+    out = capsys.readouterr().out
+    assert "rehearsal: fixed seed 0 on digits, 60 iterations: recorded, 9" in out
+    assert "1 of 4 runs recorded" in out
+
+
+def test_eight_runs_on_the_pool_one_worker_killed(store, expected, capsys):
+    killed = []
+
+    def kill():  # a worker, as soon as the first run is recorded
+        while not list(store.glob("*.json")):
+            time.sleep(0.02)
+        workers = [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if any("spawn_main" in part for part in child.cmdline())
+        ]
+        killed.append(workers[0].pid)
+        workers[0].kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert run("--experiment", "rehearsal", "--seeds", 2, "--jobs", 2) == 0
+    thread.join()
+    out = capsys.readouterr().out
+    assert killed and "a worker died;" in out and "left" in out
+    assert histories(store) == expected
+    assert run("--experiment", "rehearsal", "--seeds", 2) == 0
+    assert "8 of 8 runs recorded" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("distributed"), reason="needs clr[cluster]")
+def test_eight_runs_on_dask_workers_one_killed(store, expected, monkeypatch, capsys):
+    from distributed import LocalCluster
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+
+        def kill():
+            while not list(store.glob("*.json")):
+                time.sleep(0.02)
+            os.kill(next(iter(cluster.workers.values())).process.pid, signal.SIGKILL)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        arguments = ["--experiment", "rehearsal", "--seeds", 2]
+        assert run(*arguments, "--scheduler", cluster.scheduler_address) == 0
+        thread.join()
+    assert histories(store) == expected
+
+
+def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(store, expected):
+    command = [sys.executable, "-m", "clr", "sweep", "--experiment", "rehearsal"]
+    command += ["--seeds", "2", "--jobs", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not list(store.glob("*.json")):
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on from there" in out
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert subprocess.run(command, stdout=subprocess.PIPE).returncode == 0
+    assert histories(store) == expected
+    assert {path.suffix for path in store.iterdir()} == {".csv", ".json"}
+
+
+def test_records_move_between_machines_as_one_file(
+    store, expected, tmp_path, monkeypatch, capsys
+):
+    arguments = ["--experiment", "rehearsal", "--seeds", 1]
+    for configs in EXPERIMENTS["rehearsal"][0]("digits", 1).values():
+        load_or_train(configs[0])
+    file = tmp_path / "records.tar.gz"
+    assert run(*arguments, "--export", file) == 0
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path / "other"))
+    assert run("--import", file) == 0
+    assert "4 records imported" in capsys.readouterr().out
+    assert histories(tmp_path / "other") == histories(store)
+    assert run("--import", file) == 0
+    assert "0 records imported to" in capsys.readouterr().out
+    assert run(*arguments) == 0
+    assert "4 of 4 runs recorded" in capsys.readouterr().out
+
+
+def repack(file, change):
+    with tarfile.open(file) as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
+    change(members)
+    with tarfile.open(file, "w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def lose(members):
+    members.pop(next(name for name in members if name.endswith(".csv")))
+
+
+def falsify(members):
+    name = next(name for name in members if name.endswith(".csv"))
+    members[name] = members[name].replace(b"0.9", b"1.0")
+
+
+def escape(members):
+    for name in list(members):
+        members["../" + name] = members.pop(name)
+
+
+def rename(members):
+    for name in list(members):
+        members["x" + name] = members.pop(name)
+
+
+@pytest.mark.parametrize("change", [lose, falsify, escape, rename])
+def test_an_import_that_is_not_whole_writes_nothing(
+    store, tmp_path, monkeypatch, capsys, change
+):
+    record = load_or_train(EXPERIMENTS["rehearsal"][0]("digits", 1)["fixed"][0])
+    sweep.export([record], tmp_path / "file")
+    repack(tmp_path / "file", change)
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path / "other"))
+    assert run("--import", tmp_path / "file") == 2
+    assert "is not whole; nothing was imported" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_import_does_not_replace_another_history(store, tmp_path, capsys):
+    record = load_or_train(EXPERIMENTS["rehearsal"][0]("digits", 1)["fixed"][0])
+    sweep.export([record], tmp_path / "file")
+    csv = record.path.with_suffix(".csv")
+    csv.write_text(csv.read_text() + "9,9,9,9,9\n")
+    assert run("--import", tmp_path / "file") == 2
+    assert "another history of" in capsys.readouterr().err
+    (tmp_path / "junk").write_bytes(b"junk")
+    assert run("--import", tmp_path / "junk") == 2
+    assert "cannot be read as exported records" in capsys.readouterr().err
+
+
+def test_bad_arguments(store, capsys):
+    assert run("--experiment", "table9") == 2
+    assert "--experiment must be one of table1, superconvergence" in capsys.readouterr().err
+    assert run("--experiment", "rehearsal", "--seeds", 1, "--dataset", "cifar11") == 1
+    assert "FAILED, ValueError: dataset must be one of digits" in capsys.readouterr().out
+
+
+def test_works_without_papermill_and_jupyter(store):
+    script = """
+import sys
+for name in ("papermill", "nbconvert", "nbformat", "jupyter_client", "IPython", "ipykernel"):
+    sys.modules[name] = None
+from clr.cli import main
+raise SystemExit(main(["sweep", "--experiment", "rehearsal", "--list"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "0 of 20 runs recorded" in done.stdout, done.stderr
+
+
+def test_a_diverged_run_is_named_in_the_list(store, capsys):
+    values = EXPERIMENTS["rehearsal"][0]("digits", 1)["fixed"][0].to_dict()
+    record = load_or_train(RunConfig.from_dict(values))
+    content = json.loads(record.path.read_text())
+    record.path.write_text(json.dumps(content | {"ended": "diverged at iteration 7"}))
+    assert runs.load(record.path).ended == "diverged at iteration 7"
+    run("--experiment", "rehearsal", "--seeds", 1, "--list")
+    assert "recorded, diverged at iteration 7" in capsys.readouterr().out
+
+
+def test_durations():
+    assert [sweep.duration(s) for s in (7, 400, 9000)] == ["7 s", "7 min", "2.5 h"]
