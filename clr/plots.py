@@ -56,7 +56,7 @@ def _legend(ax):
     """A legend above the axes, where it covers no curve."""
     columns = min(3, len(ax.get_legend_handles_labels()[0]))
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": columns}
-    ax.legend(fontsize="small", frameon=False, **place).set_in_layout(False)
+    ax.legend(fontsize="small", frameon=False, **place)
 
 
 def policies(policies: Mapping[str, Policy], iterations: int, *, ax=None):
