@@ -78,7 +78,7 @@ def beside(place: str, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
             finals = pd.Series([run.final_accuracy for run in ours])
             text = f"{same[0]}: {percent(finals.mean(), finals.std())} (n = {len(ours)})"
             config = ours[0].config
-            data = titles.get(config.dataset, config.dataset)
+            data = titles.get(config.dataset, ours[0].data["name"])
             difference = [f"no: {data}"] if data != row.dataset else []
             if config.iterations != row.iterations:
                 difference.append(f"{config.iterations:,} iterations")

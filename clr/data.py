@@ -56,11 +56,10 @@ class Dataset:
     @cached_property
     def mean(self) -> torch.Tensor:
         """The training images' mean image, float32 of shape (C, H, W)."""
-        total = torch.zeros(self.image_shape, dtype=torch.int64)
-        for chunk in self.train_images.cpu().split(5000):
-            total += chunk.sum(0, dtype=torch.int64)
-        mean = total.double() / len(self.train_images)
-        return mean.float().to(self.train_images.device)
+        pixels = self.train_images.permute(0, 2, 3, 1)  # in the order in which they lie
+        # a chunk's sums stay below 2**24, up to which float32 counts exactly
+        total = sum(chunk.float().sum(0).double() for chunk in pixels.split(5000))
+        return (total / len(pixels)).float().permute(2, 0, 1)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,16 +76,24 @@ class Dataset:
         return digest.hexdigest()
 
     def to(self, device) -> Dataset:
-        """The same data set with its tensors on `device`."""
+        """The same data set with its tensors on `device`; itself if they are there."""
+        if self.train_images.device == torch.device(device):
+            return self
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         return Dataset(self.name, self.classes, *(part.to(device) for part in parts))
 
-    def test_batches(self, batch_size: int = 500, *, subtract_mean: bool = True):
+    def test_batches(self, batch_size: int = 100, *, subtract_mean: bool = True):
         """The test set in order: (images float32, less the mean unless told, labels)."""
         chunks = self.test_images.split(batch_size), self.test_labels.split(batch_size)
         for images, labels in zip(*chunks, strict=True):
-            images = images.float()
-            yield images - self.mean if subtract_mean else images, labels
+            yield self.as_input(images, subtract_mean), labels
+
+    def as_input(self, images: torch.Tensor, subtract_mean: bool = True) -> torch.Tensor:
+        """uint8 images as a network takes them: float32, channels last in memory."""
+        pixels = images.permute(0, 2, 3, 1).float()  # in the order in which they lie
+        if subtract_mean:
+            pixels -= self.mean.permute(1, 2, 0)
+        return pixels.permute(0, 3, 1, 2)
 
 
 class Batches:
@@ -153,9 +160,8 @@ class Batches:
             drawn = [torch.cat([a, b[:missing]]) for a, b in zip(drawn, following, strict=True)]
         order, flips, offsets = drawn
         self.iteration += 1
-        images = self.data.train_images[order].float()
-        if self.subtract_mean:
-            images = images - self.data.mean
+        rows = self.data.train_images.permute(0, 2, 3, 1).index_select(0, order)
+        images = self.data.as_input(rows.permute(0, 3, 1, 2), self.subtract_mean)
         if self.crop:
             images = _crop(images, offsets, self.crop)
         if self.flip:
@@ -196,14 +202,8 @@ def _dataset(name, classes, train_images, train_labels, test_images, test_labels
     def labels(values):
         return torch.as_tensor(np.asarray(values, dtype=np.int64))
 
-    return Dataset(
-        name,
-        tuple(classes),
-        images(train_images),
-        labels(train_labels),
-        images(test_images),
-        labels(test_labels),
-    )
+    train = images(train_images), labels(train_labels)
+    return Dataset(name, tuple(classes), *train, images(test_images), labels(test_labels))
 
 
 def _digits(name):
@@ -225,14 +225,8 @@ def _mnist(name):
     from clr.download import torchvision_dataset
 
     train, test = torchvision_dataset(datasets.MNIST, data_dir())
-    return _dataset(
-        name,
-        train.classes,
-        train.data[..., None],
-        train.targets,
-        test.data[..., None],
-        test.targets,
-    )
+    pixels = train.data[..., None], test.data[..., None]
+    return _dataset(name, train.classes, pixels[0], train.targets, pixels[1], test.targets)
 
 
 def _cifar(name):

@@ -23,9 +23,9 @@ class WithinChannelNorm(nn.Module):
         self.alpha = alpha
 
     def forward(self, x):
-        mean = F.avg_pool2d(x * x, 3, stride=1, padding=1)
-        root = torch.rsqrt(1.0 + self.alpha * mean)  # s ** -0.5
-        return x * (root * torch.sqrt(root))  # ... times s ** -0.25, faster than pow
+        s = F.avg_pool2d(x * x, 3, stride=1, padding=1).mul_(self.alpha).add_(1.0)
+        root = s.rsqrt_()  # s ** -0.5, and times s ** -0.25: faster than pow
+        return x * (root * torch.sqrt(root))
 
 
 class Cifar10Full(nn.Module):
@@ -62,9 +62,9 @@ class Cifar10Full(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x):
-        x = self.norm(F.relu(F.max_pool2d(self.conv1(x), 3, 2, ceil_mode=True)))
-        x = self.norm(F.avg_pool2d(F.relu(self.conv2(x)), 3, 2, ceil_mode=True))
-        x = F.avg_pool2d(F.relu(self.conv3(x)), 3, 2, ceil_mode=True)
+        x = self.norm(F.relu_(F.max_pool2d(self.conv1(x), 3, 2, ceil_mode=True)))
+        x = self.norm(F.avg_pool2d(F.relu_(self.conv2(x)), 3, 2, ceil_mode=True))
+        x = F.avg_pool2d(F.relu_(self.conv3(x)), 3, 2, ceil_mode=True)
         return self.ip1(x.flatten(1))
 
 

@@ -45,6 +45,7 @@ class Run:
     config: RunConfig
     history: pd.DataFrame
     ended: str  # "finished" or "diverged at iteration N"
+    data: dict  # name, fingerprint, number of training and test images
     provenance: dict
     path: Path
 
@@ -159,7 +160,7 @@ def load(path: Path) -> Run:
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"the record {path} cannot be used: {error}") from error
     table = pd.read_csv(path.with_suffix(".csv"))
-    return Run(config, table, record["ended"], record["provenance"], path)
+    return Run(config, table, record["ended"], record["data"], record["provenance"], path)
 
 
 def find(config: RunConfig, fingerprint: str, *, live: bool = False) -> Run | None:

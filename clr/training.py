@@ -177,7 +177,7 @@ class Training:
         self.scheduler.step()
         self.losses.append(loss.detach())
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def evaluate(self) -> tuple[float, float]:
         """(mean loss, accuracy as a fraction) over the whole test set."""
         self.model.eval()

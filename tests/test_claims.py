@@ -13,7 +13,14 @@ from clr.training import COLUMNS, RunConfig
 def run(accuracies, policy=None, **values):
     config = RunConfig(policy or Fixed(0.1), 10 * (len(accuracies) - 1), **values)
     rows = [[10 * i, 0.1, 1.0, 1.0, accuracy] for i, accuracy in enumerate(accuracies)]
-    return Run(config, pd.DataFrame(rows, columns=COLUMNS), "finished", {}, ROOT)
+    return Run(
+        config,
+        pd.DataFrame(rows, columns=COLUMNS),
+        "finished",
+        {"name": config.dataset},
+        {},
+        ROOT,
+    )
 
 
 def test_published_numbers_are_fractions_with_a_source():

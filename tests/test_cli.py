@@ -9,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from clr import cli
+from clr import notebooks as runner
 
 
 def notebook(path, title, *code):
@@ -33,7 +34,7 @@ def notebooks(tmp_path, monkeypatch):
     figure = "import matplotlib.pyplot as plt\nplt.plot([1, n])\nplt.show()"
     notebook(folder / "01_good.ipynb", "1  Good", figure)
     notebook(folder / "02_bad.ipynb", "2  Bad", "assert n == 2, 'n is not two'")
-    monkeypatch.setattr(cli, "NOTEBOOKS", folder)
+    monkeypatch.setattr(runner, "NOTEBOOKS", folder)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return folder
 
@@ -109,8 +110,8 @@ def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_pa
     notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
     script = f"""
 from pathlib import Path
-from clr import cli
-cli.NOTEBOOKS = Path({str(notebooks)!r})
+from clr import cli, notebooks
+notebooks.NOTEBOOKS = Path({str(notebooks)!r})
 raise SystemExit(cli.main(["run", "--only", "03", "01", "--out", {str(tmp_path)!r}]))
 """
     process = subprocess.Popen(

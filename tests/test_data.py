@@ -150,4 +150,6 @@ def test_bad_batch_sizes(size):
 
 def test_moving_to_a_device_keeps_everything():
     digits = data.load("digits")
-    assert digits.to("cpu").fingerprint == digits.fingerprint
+    assert digits.to("cpu") is digits
+    there = digits.to("meta")
+    assert there.train_images.is_meta and there.name == digits.name

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from clr import parameters
-from clr.cli import NOTEBOOKS
+from clr.notebooks import NOTEBOOKS
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 NUMBERED = [path for path in ALL if path.name[0].isdigit()]

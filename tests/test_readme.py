@@ -2,8 +2,8 @@ import contextlib
 import io
 import re
 
-from clr.cli import NOTEBOOKS
 from clr.data import ROOT
+from clr.notebooks import NOTEBOOKS
 
 README = (ROOT / "README.md").read_text()
 
