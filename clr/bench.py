@@ -112,9 +112,20 @@ def _in_thread(fit: Callable[[Callable[[], None]], None]) -> Iterator[None]:
         step.release()
         go.acquire()
 
-    threading.Thread(target=fit, args=(after_step,), daemon=True).start()
+    failure = []
+
+    def run():
+        try:
+            fit(after_step)
+        except BaseException as error:
+            failure.append(error)
+            step.release()
+
+    threading.Thread(target=run, daemon=True).start()
     while True:
         step.acquire()
+        if failure:
+            raise failure[0]
         yield
         go.release()
 
@@ -134,7 +145,7 @@ def fastai(data: Dataset) -> Iterator[None]:
         loader = tutorial_loader(data)
         loaders = DataLoaders(loader, loader, device=torch.device("cpu"))
         learner = Learner(loaders, _Tutorial(), F.cross_entropy, opt_func=SGD, cbs=Step())
-        with learner.no_bar(), learner.no_logging():
+        with learner.no_logging():
             learner.fit(100, lr=1e-5)
 
     return _in_thread(fit)
