@@ -261,7 +261,9 @@ def _folder(path: Path):
         )
     arrays = []
     for part in parts.values():
-        arrays += [_decode(part), part.targets]
+        # folders are listed class by class; file order, as Caffe reads, must mix the classes
+        np.random.default_rng(0).shuffle(part.samples)
+        arrays += [_decode(part), [label for _, label in part.samples]]
     return _dataset(f"folder:{path.resolve().name}", parts["train"].classes, *arrays)
 
 
