@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,7 +16,8 @@ _SEAL = 64 + 1  # a sha256 in hex and a newline
 def write(path: Path, content: bytes):
     """Write a file by way of a temporary one: synced, then renamed.
 
-    Raises OSError, naming the file and the reason; nothing half-written is left.
+    Raises OSError, naming the file and the reason; nothing half-written is left, also not
+    after Ctrl-C.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -25,16 +27,20 @@ def write(path: Path, content: bytes):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        try:
+    except BaseException as error:
+        with suppress(OSError):  # what is wrong with the folder is in the message already
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # what is wrong with the folder is in the message already
-        raise OSError(
-            error.errno,
-            f"could not write {path.name} to {path.parent}: {error.strerror}; "
-            "nothing half-written was left. CLR_RUNS names another folder for runs",
-        ) from error
+        if isinstance(error, OSError):
+            raise _not_written(path, error) from error
+        raise
+
+
+def _not_written(path: Path, error: OSError) -> OSError:
+    return OSError(
+        error.errno,
+        f"could not write {path.name} to {path.parent}: {error.strerror}; "
+        "nothing half-written was left. CLR_RUNS names another folder for runs",
+    )
 
 
 def write_sealed(path: Path, content: bytes):
@@ -57,6 +63,7 @@ def read_sealed(path: Path) -> bytes | None:
         if seal == hashlib.sha256(content).hexdigest().encode() + b"\n":
             return content
         warnings.warn(f"{file} is damaged; the one before it is used", stacklevel=2)
+        file.unlink()  # or the next write would keep it as the one before
     return None
 
 
@@ -74,15 +81,24 @@ class claim:
     """`with claim(path):` keeps other processes out; the system frees it at a process's end.
 
     Waits for a claim held by another process, or, with `wait=False`, raises Claimed. Raises
-    OSError if the folder cannot be written.
+    OSError if the folder cannot be written. What a process killed in the middle of `write`
+    left behind of PATH* is removed.
     """
 
     def __init__(self, path: Path, *, wait: bool = True):
         self.path, self.wait = path.with_name(f".{path.name}.claim"), wait
+        self.leftovers = f".{path.name}.*.tmp"
 
     def __enter__(self):
-        write(self.path.with_name(f"{self.path.name}.{os.getpid()}.probe"), b"")
-        self.path.with_name(f"{self.path.name}.{os.getpid()}.probe").unlink()
+        probe = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+        except OSError as error:
+            raise _not_written(self.path, error) from error
+        finally:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
         self.lock = FileLock(self.path)
         try:
             self.lock.acquire(timeout=0)
@@ -91,6 +107,8 @@ class claim:
                 raise Claimed(f"another process is training {self.path.name}") from None
             print(f"another process is training {self.path.name[1:-6]}; waiting for it")
             self.lock.acquire()
+        for file in self.path.parent.glob(self.leftovers):
+            file.unlink(missing_ok=True)
 
     def __exit__(self, *_):
         # removed while it is still held: whoever waits for it looks for the record next

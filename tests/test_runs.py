@@ -244,6 +244,24 @@ def test_a_dead_process_loses_its_claim(store):
         pass
 
 
+def test_nothing_half_written_stays_after_ctrl_c(tmp_path, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        files.write(tmp_path / "run.json", b"{}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_removes_what_a_killed_process_was_writing(tmp_path):
+    for name in (".run.json.123.tmp", ".run.claim.123.tmp", ".run2.json.123.tmp", "run.csv"):
+        (tmp_path / name).touch()
+    with files.claim(tmp_path / "run"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {".run2.json.123.tmp", "run.csv"}
+
+
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(store, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device")
