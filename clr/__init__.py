@@ -7,7 +7,8 @@ models       Caffe's cifar10_full and lenet, and residual networks
 optim        Caffe's solvers
 training     RunConfig and the one training loop
 runs         load_or_train, and the records                 (files: whole or not at all)
-range_test   base_lr and max_lr off one run
+range_test   the LR range test, for any model               (bounds: reading it,
+                                                             snapshot: undoing it)
 claims       the papers' numbers beside ours
 plots        the figures
 experiments  which runs make up an experiment               (sweep: many at once)
@@ -17,3 +18,18 @@ cli          python -m clr …
 
 checks and parameters refuse what can't be right, in one sentence.
 """
+
+import importlib.util as _util
+import warnings as _warnings
+
+_PYTHONNET = (
+    "pythonnet's module is called clr, too; this clr is the companion to Cyclical Learning "
+    f"Rates, in {__path__[0]}. Give each an environment of its own"
+)
+if _util.find_spec("pythonnet"):
+    _warnings.warn(_PYTHONNET, stacklevel=2)
+
+
+def __getattr__(name: str):
+    hint = f". {_PYTHONNET}" if name == "AddReference" else ""
+    raise AttributeError(f"module 'clr' has no attribute {name!r}{hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from html import escape
 from pathlib import Path
@@ -11,6 +12,8 @@ import nbformat
 from latex2mathml.converter import convert
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import Preprocessor
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 _STYLE = """
@@ -52,6 +55,21 @@ class _Exporter(HTMLExporter):
 
     # nbconvert finds out by this mark that the filter wants the template's context
     markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg
+
+
+class SmallFigures(Preprocessor):
+    """nbconvert's last step for the committed notebooks: figures with 128 colours.
+
+    Lines and text look the same in a third of the bytes.
+    """
+
+    def preprocess_cell(self, cell, resources, index):
+        for output in cell.get("outputs", []):
+            if png := output.get("data", {}).get("image/png"):
+                small, figure = io.BytesIO(), Image.open(io.BytesIO(base64.b64decode(png)))
+                figure.convert("RGB").quantize(128).save(small, "PNG", optimize=True)
+                output.data["image/png"] = base64.b64encode(small.getvalue()).decode() + "\n"
+        return cell, resources
 
 
 def _page(title: str, body: str) -> str:

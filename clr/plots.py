@@ -7,14 +7,17 @@ Every function draws on the `ax` it is given, or on a new figure, and returns th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from clr.policies import Policy
-from clr.range_test import Bounds
+from clr import claims
+from clr.bounds import Bounds
+from clr.policies import WAVES, ExpRange, ExpRangeAmplitude, Policy, Triangular, Triangular2
+from clr.range_test import RangeTest
 from clr.runs import Run
 
 sns.set_theme(style="whitegrid", rc={"figure.dpi": 84, "font.size": 10})
@@ -22,19 +25,21 @@ _BLIND = sns.color_palette("colorblind")
 COLOURS = {
     "fixed": _BLIND[7],
     "step": _BLIND[7],
+    "inv": _BLIND[5],
     "exp": _BLIND[5],
     "decay": _BLIND[6],
     "triangular": _BLIND[0],
     "triangular2": _BLIND[3],
     "stages": _BLIND[3],
     "exp_range": _BLIND[2],
-    "exp_range_amplitude": _BLIND[8],
+    "exp_range_amplitude": _BLIND[4],
     "exp_range_cycle": _BLIND[9],
     "one_cycle": _BLIND[1],
     "one_cycle_momentum": _BLIND[1],
     "range_ramp": _BLIND[4],
     "range_ramp_exponential": _BLIND[4],
 }
+_LIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")  # where widgets work
 _DASHES = ("-", "--", ":", "-.")
 
 
@@ -70,6 +75,69 @@ def policies(policies: Mapping[str, Policy], iterations: int, *, ax=None):
     return ax
 
 
+def anatomy(policy: Triangular, *, ax=None):
+    """The first two cycles of a triangular policy, with the paper's words written into it."""
+    ax = policies({policy.name: policy}, 2 * policy.period, ax=ax)
+    base, top, n = policy.base_lr, policy.max_lr, policy.stepsize
+    height, point = top - base, policy.period + n // 2
+    ax.set_ylim(base - 0.35 * height, top + 0.15 * height)
+    for y, name, side in ((base, "base_lr", "top"), (top, "max_lr", "bottom")):
+        ax.axhline(y, color="black", ls=":", lw=1)
+        ax.text(2 * policy.period, y, name, ha="right", va=side)
+    for end, depth, name in ((n, 0.1, "stepsize"), (policy.period, 0.25, "cycle")):
+        y = base - depth * height
+        ax.annotate("", (0, y), (end, y), arrowprops={"arrowstyle": "<->", "color": "black"})
+        ax.text(end, y, f"  {name}", va="center")
+    ax.plot(point, policy(point), "ko")
+    note = f"t = {point:,}\ncycle 2, x = {1 - float(policy._share(point)):.2f}"
+    ax.annotate(note, (point, policy(point)), (12, -4), textcoords="offset points", va="top")
+    ax.get_legend().remove()
+    return ax
+
+
+def explore(base_lr: float, max_lr: float, stepsize: int, gamma: float, *, live=None):
+    """A policy to play with: sliders in JupyterLab, VS Code or Colab, else one figure.
+
+    `live` says which; by default it is found out from the environment's variables.
+    """
+    names = {
+        "triangular": Triangular,
+        "triangular2": Triangular2,
+        "exp_range": ExpRange,
+        "exp_range, amplitude only": ExpRangeAmplitude,
+    }
+
+    def draw(policy, wave, base_lr, max_lr, stepsize, gamma):
+        extra = [gamma] if "exp" in policy else []
+        bounds = (min(base_lr, max_lr), max_lr, stepsize)
+        value = names[policy](*bounds, *extra, wave=WAVES[wave])
+        policies({repr(value): value}, 20_000)
+        plt.show()
+
+    if live is None:
+        live = any(name in os.environ for name in _LIVE)
+    if not live:
+        return draw("exp_range", "hann", base_lr, max_lr, stepsize, gamma)
+    import ipywidgets as widgets
+
+    def slider(value):
+        return widgets.FloatSlider(
+            value=value, min=0, max=2 * max_lr, step=max_lr / 60, readout_format=".4f"
+        )
+
+    return widgets.interact(
+        draw,
+        policy=list(names),
+        wave=list(WAVES),
+        base_lr=slider(base_lr),
+        max_lr=slider(max_lr),
+        stepsize=widgets.IntSlider(value=stepsize, min=100, max=10_000, step=100),
+        gamma=widgets.FloatSlider(
+            value=gamma, min=0.9997, max=1, step=0.00001, readout_format=".5f"
+        ),
+    )
+
+
 def histories(
     runs: Mapping[str, Sequence[Run]], *, y: str = "test_accuracy", ax=None, legend: bool = True
 ):
@@ -94,6 +162,34 @@ def histories(
     return ax
 
 
+def published(place: str, runs: Mapping[str, Sequence[Run]], *, ax):
+    """Stars where `place` publishes an accuracy, in the colours that `histories` gives."""
+    styles = _styles({k: v[0].config.policy for k, v in runs.items()})
+    label = "published"
+    for row in claims.published(place).itertuples():
+        colour = styles.get(row.policy, {}).get("color", COLOURS.get(row.policy, "black"))
+        star = {"marker": "*", "s": 130, "edgecolor": "black", "zorder": 5, "clip_on": False}
+        ax.scatter(row.iterations, row.accuracy, color=colour, label=label, **star)
+        label = None
+    _legend(ax)
+    return ax
+
+
+def rates(runs: Mapping[str, Sequence[Run]], *, ax=None):
+    """The rates that were used, by label, as the optimizers held them.
+
+    Dots are read back at each test; the line between them is the policy's.
+    """
+    ax = _axes(ax)
+    for label, style in _styles({k: v[0].config.policy for k, v in runs.items()}).items():
+        run = runs[label][0]
+        t = np.unique(np.linspace(0, run.config.iterations, 4001).astype(int))
+        ax.plot(t, run.config.policy(t), lw=1, **style)
+        ax.plot("iteration", "lr", ".", ms=4, color=style["color"], data=run.history)
+    ax.set(xlabel="iteration", ylabel="learning rate", ylim=(0, None))
+    return ax
+
+
 def _aligned(columns):
     """Series of several runs side by side: (rows, runs), NaN where a run had ended."""
     rows = max(len(column) for column in columns)
@@ -102,27 +198,24 @@ def _aligned(columns):
     )
 
 
-def range_test(runs: Sequence[Run], bounds: Bounds | None = None, *, ax=None):
-    """Test accuracy against the rate, a thin line a seed and their median.
+def range_test(test: RangeTest, bounds: Bounds | None = None, *, ax=None):
+    """What was watched against the rate: a thin line a seed, and their median.
 
-    `bounds` marks base_lr and max_lr.
+    `bounds` marks base_lr and max_lr; those that read the loss are drawn on the loss.
     """
-    ax = _axes(ax)
-    colour = COLOURS[runs[0].config.policy.name]
-    for run in runs:
-        ax.plot(
-            run.history["lr"], run.history["test_accuracy"], color=colour, lw=0.8, alpha=0.6
-        )
-    table = _aligned([run.history["test_accuracy"] for run in runs])
-    lr = max((run.history["lr"] for run in runs), key=len)
-    ax.plot(
-        lr, np.nanmedian(table, axis=1), color=colour, lw=2.5, label=f"median (n = {len(runs)})"
-    )
+    ax, colour = _axes(ax), COLOURS["range_ramp"]
+    loss = bounds is not None and bounds.method.startswith("loss")
+    table = test.column("train_loss" if loss else test.watched).dropna(how="all")
+    ax.plot(table.index, table, color=colour, lw=0.8, alpha=0.6)
+    label = f"median (n = {table.shape[1]})"
+    ax.plot(table.index, table.median(axis=1), color=colour, lw=2.5, label=label)
     if bounds is not None:
         for name, dashes in (("base_lr", ":"), ("max_lr", "--")):
             if (value := getattr(bounds, name)) is not None:
-                text = f"{name} = {value:.2g}"
+                text = f"{name} = {value:.2g} ({bounds.method})"
                 ax.axvline(value, color="black", ls=dashes, lw=1.2, label=text)
-    ax.set(xlabel="learning rate", ylabel="test accuracy")
+    ax.set(
+        xlabel="learning rate", ylabel="train loss" if loss else test.watched.replace("_", " ")
+    )
     _legend(ax)
     return ax

@@ -10,7 +10,7 @@ array of the same shape. A policy holds no counter and no optimizer: it can be
 printed, compared, hashed, drawn before it is used, and written as JSON with
 `to_dict` and read back with `policy_from_dict`.
 
-"CLR" below is arXiv 1506.01186 (v6), "1cycle" is arXiv 1803.09820.
+"CLR" is arXiv 1506.01186 (v6), "1cycle" is arXiv 1803.09820.
 """
 
 from __future__ import annotations
@@ -89,6 +89,18 @@ class Exp(Policy, name="exp"):
 
 
 @dataclass(frozen=True, repr=False)
+class Inv(Policy, name="inv"):
+    """`base_lr * (1 + gamma * t) ** -power` (Caffe's "inv", its MNIST example)."""
+
+    base_lr: float
+    gamma: float
+    power: float
+
+    def _values(self, t):
+        return self.base_lr * (1.0 + self.gamma * t) ** -self.power
+
+
+@dataclass(frozen=True, repr=False)
 class Decay(Policy, name="decay"):
     """From `max_lr` down to `base_lr` in `stepsize` iterations, then `base_lr`.
 
@@ -111,9 +123,8 @@ class Decay(Policy, name="decay"):
 class Triangular(Policy, name="triangular"):
     """Between `base_lr` and `max_lr` and back, for ever (CLR 3.1).
 
-    `stepsize` is the number of iterations from `base_lr` up to `max_lr`, half a
-    cycle; `stepsize_down`, if the way down should differ, that of the way down.
-    A cycle's first iteration has exactly `base_lr`, its top exactly `max_lr`.
+    `stepsize`: iterations from `base_lr` up to `max_lr`; `stepsize_down`: back, if it differs.
+    Cycles begin at exactly `base_lr`, tops are exactly `max_lr`.
     """
 
     base_lr: float
@@ -158,8 +169,8 @@ class Triangular2(Triangular, name="triangular2"):
 class ExpRange(Triangular, name="exp_range"):
     """`Triangular` with both bounds shrinking by `gamma**t` (CLR 3.1).
 
-    This is what the paper says: "each boundary value declines by an exponential
-    factor". The two other readings in circulation are the classes below.
+    The paper: "each boundary value declines by an exponential factor". The two other
+    readings in circulation are the classes below.
     """
 
     gamma: float
@@ -190,8 +201,8 @@ class ExpRangeCycle(ExpRange, name="exp_range_cycle"):
 class OneCycle(Policy, name="one_cycle"):
     """1cycle as its author ran it (1803.09820, read off his logs).
 
-    Up from `base_lr` to `max_lr` in `stepsize` iterations, down to zero in the
-    next `stepsize`, and `base_lr / 1000` from there on.
+    Up from `base_lr` to `max_lr` in `stepsize` iterations, down to zero in as many, and
+    `base_lr / 1000` from there on.
     """
 
     base_lr: float
@@ -210,8 +221,7 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
     """The momentum that goes with `OneCycle`: high where the rate is low.
 
     From `max_momentum` down to `base_momentum` in `stepsize` iterations and back;
-    every further cycle goes half as deep (1803.09820 appendix A.2, and the logs:
-    a second, shallower cycle begins while the rate is at its smallest).
+    every further cycle goes half as deep (1803.09820 appendix A.2, and the logs).
     """
 
     base_momentum: float
@@ -268,9 +278,8 @@ class Stages(Policy, name="stages"):
     """Policies one after another, each with a counter of its own (Caffe's
     `start_lr_policy`).
 
-    `stages` holds (policy, iterations) pairs. The paper's 25,000-iteration
-    "triangular2" row is three of them (CLR Table 2). The end itself has the last
-    policy's value at its own end; `past_end` says what comes after it.
+    `stages` holds (policy, iterations) pairs. The end itself has the last policy's value at
+    its own end; `past_end` says what comes after it.
     """
 
     stages: tuple[tuple[Policy, int], ...]

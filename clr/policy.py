@@ -44,6 +44,7 @@ _ALLOWED = {  # what a policy's fields may hold, by their name
     "base_momentum": checks.momentum,
     "max_momentum": checks.momentum,
     "gamma": checks.gamma,
+    "power": checks.rate,
     "stepsize": checks.whole,
     "stepsize_down": checks.whole_or_none,
     "iterations": checks.whole,

@@ -10,10 +10,14 @@ for images, labels in batches:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from clr import checks
 from clr.policies import Policy, policy_from_dict
 
 _BLOCK = 1024  # policy values computed at once: a step then costs a list index
@@ -22,33 +26,42 @@ _BLOCK = 1024  # policy values computed at once: a step then costs a list index
 class PolicyLR(LRScheduler):
     """Sets every group's lr to `policy(iteration)`, times its `lr_mult` if it has one.
 
-    `momentum`, a policy too, drives the momentum (or, for the Adam family,
-    `betas[0]`); without it the momentum is left alone. What the optimizer or an
-    earlier scheduler had as lr plays no part. `last_epoch` is the iteration.
+    `policy` may be a list, one policy a parameter group. `momentum`, a policy too, drives the
+    momentum (for the Adam family `betas[0]`); without it the momentum is left alone. What the
+    optimizer or an earlier scheduler had as lr plays no part. `last_epoch`, PyTorch's word, is
+    the last iteration that is done, -1 at the start: with k, the next is k + 1.
 
-    The state is the iteration and the policies as plain values. Loading it sets
-    the optimizer's lr at once; ValueError if it was saved under other policies
-    (to go on under a new one, build `PolicyLR(optimizer, new, iteration=k)`).
+    The state is the iteration, the rates and the policies, as plain values. Loading it sets the
+    optimizer's lr at once; ValueError if it was saved under other policies (to go on under a
+    new one, also a longer one, build `PolicyLR(optimizer, new, last_epoch=k)`).
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
-        policy: Policy,
+        policy: Policy | Sequence[Policy],
         *,
         momentum: Policy | None = None,
-        iteration: int = 0,
+        last_epoch: int = -1,
     ):
-        for name, value in (("policy", policy), ("momentum", momentum)):
-            if not isinstance(value, Policy) and not (name == "momentum" and value is None):
-                raise TypeError(f"{name} must be a clr Policy; got {value!r}")
-        self.policy, self.momentum = policy, momentum
-        self._blocks: dict[str, tuple[int, list[float]]] = {}
+        self.policies = (policy,) if isinstance(policy, Policy) else _policies(policy)
+        self.one_a_group = not isinstance(policy, Policy)
+        if not (momentum is None or isinstance(momentum, Policy)):
+            raise TypeError(f"momentum must be a clr Policy; got {momentum!r}")
+        for group in optimizer.param_groups if momentum is not None else ():
+            if not {"momentum", "betas"} & set(group):
+                raise ValueError(
+                    f"momentum must be None for {type(optimizer).__name__}, which has none; "
+                    f"got {momentum!r}"
+                )
+        self.momentum = momentum
+        last_epoch = checks.whole("last_epoch", last_epoch, low=-1)
+        self._blocks: dict[int, tuple[int, list[float]]] = {}
         super().__init__(optimizer)  # sets the lr of iteration 0
-        if iteration:
-            self._go_to(iteration)
+        if last_epoch >= 0:
+            self._update_lr(last_epoch + 1)
 
-    def _value(self, which: str, policy: Policy) -> float:
+    def _value(self, which: int, policy: Policy) -> float:
         t = self.last_epoch
         start, block = self._blocks.get(which, (0, []))
         if not start <= t < start + len(block):
@@ -61,40 +74,75 @@ class PolicyLR(LRScheduler):
         return block[t - start]
 
     def get_lr(self) -> list[float]:
-        """The rates of the current iteration, one a parameter group."""
+        """The rates of the current iteration, one a parameter group.
+
+        ValueError if there is a policy for each group and a group was added since.
+        """
+        groups = self.optimizer.param_groups
         if self.momentum is not None:
-            value = self._value("momentum", self.momentum)
-            for group in self.optimizer.param_groups:
+            value = self._value(-1, self.momentum)
+            for group in groups:
                 if "betas" in group:
                     group["betas"] = (value, *group["betas"][1:])
                 else:
                     group["momentum"] = value
-        lr = self._value("lr", self.policy)
-        return [lr * group.get("lr_mult", 1.0) for group in self.optimizer.param_groups]
+        if not self.one_a_group:
+            lr = self._value(0, self.policies[0])
+            return [lr * group.get("lr_mult", 1.0) for group in groups]
+        if len(groups) != len(self.policies):
+            raise ValueError(
+                f"policy must be one policy, or one for each of the {len(groups)} parameter "
+                f"groups; got {len(self.policies)}"
+            )
+        return [
+            self._value(i, self.policies[i]) * group.get("lr_mult", 1.0)
+            for i, group in enumerate(groups)
+        ]
 
-    _get_closed_form_lr = get_lr  # what torch calls for step(epoch)
-
-    def _go_to(self, iteration: int):
-        self.last_epoch = iteration - 1
-        self._update_lr()
+    _get_closed_form_lr = get_lr  # what torch calls to set an iteration
 
     def state_dict(self) -> dict:
-        """`{"iteration": …, "policy": …, "momentum": …}`, JSON values only."""
-        momentum = None if self.momentum is None else self.momentum.to_dict()
+        """`{"iteration": …, "lr": […], "policy": […], "momentum": …}`, JSON values only."""
         return {
             "iteration": self.last_epoch,
-            "policy": self.policy.to_dict(),
-            "momentum": momentum,
+            "lr": [float(group["lr"]) for group in self.optimizer.param_groups],
+            "policy": [policy.to_dict() for policy in self.policies],
+            "momentum": None if self.momentum is None else self.momentum.to_dict(),
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Go on where `state_dict` was taken; the dict is left as it is."""
-        for name in ("policy", "momentum"):
-            saved, ours = state_dict[name], getattr(self, name)
-            if (None if saved is None else policy_from_dict(saved)) != ours:
+        groups, saved = self.optimizer.param_groups, state_dict["momentum"]
+        policies = tuple(policy_from_dict(each) for each in state_dict["policy"])
+        momentum = None if saved is None else policy_from_dict(saved)
+        for name, theirs, ours in (
+            ("policy", policies, self.policies),
+            ("momentum", momentum, self.momentum),
+        ):
+            if theirs != ours:
                 raise ValueError(
-                    f"{name} of the saved state is {saved}, this scheduler's is {ours}; "
-                    "to go on under a new policy build PolicyLR(..., iteration=k)"
+                    f"{name} of the saved state is {theirs}, this scheduler's is {ours}; to go "
+                    "on under a new policy build PolicyLR(..., last_epoch=k)"
                 )
-        self._go_to(state_dict["iteration"])
+        if len(state_dict["lr"]) != len(groups):
+            raise ValueError(
+                f"the saved state has {len(state_dict['lr'])} parameter groups, the optimizer "
+                f"{len(groups)}"
+            )
+        if state_dict["iteration"] >= 0:  # else not begun, in a SequentialLR
+            self._update_lr(state_dict["iteration"])
+        # within a SequentialLR the rates are another scheduler's: as they were
+        for group, lr in zip(groups, state_dict["lr"], strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+        self.last_epoch, self._last_lr = (state_dict["iteration"], list(state_dict["lr"]))
         self._step_count = self.last_epoch + 1
+
+
+def _policies(value) -> tuple[Policy, ...]:
+    each = tuple(value) if isinstance(value, Sequence) else ()
+    if not each or not all(isinstance(policy, Policy) for policy in each):
+        raise TypeError(f"policy must be a clr Policy, or one a parameter group; got {value!r}")
+    return each

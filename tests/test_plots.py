@@ -8,8 +8,9 @@ import pytest
 from test_claims import run
 
 from clr import plots
-from clr.policies import POLICIES, Fixed, RangeRamp, Triangular
-from clr.range_test import Bounds
+from clr.bounds import Bounds
+from clr.policies import POLICIES, Fixed, RangeRamp, Triangular, Triangular2
+from clr.range_test import RangeTest
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +48,47 @@ def test_histories_show_mean_and_range_of_the_seeds():
 
 
 def test_range_test_marks_the_bounds():
-    ramp = RangeRamp(0, 1, 20)
-    ax = plots.range_test([run([0.1, 0.5, 0.9], ramp)], Bounds(0.25, None, ""))
-    assert ax.lines[-1].get_xdata() == [0.25, 0.25]
+    test = RangeTest.from_runs([run([0.1, 0.5, 0.9], RangeRamp(0, 1, 20))] * 2)
+    ax = plots.range_test(test, Bounds(0.25, None, "accuracy", ""))
+    assert ax.lines[-1].get_xdata() == [0.25, 0.25] and ax.get_ylabel() == "test accuracy"
     labels = [text.get_text() for text in ax.get_legend().texts]
-    assert labels == ["median (n = 1)", "base_lr = 0.25"]
+    assert labels == ["median (n = 2)", "base_lr = 0.25 (accuracy)"]
+    ax = plots.range_test(test, Bounds(None, 0.5, "loss steepest", ""))
+    assert ax.get_ylabel() == "train loss"
+
+
+def test_published_are_stars_in_the_colour_of_the_arm():
+    runs = {"triangular2": [run([0.1, 0.5], Triangular2(0.1, 0.2, 5))]}
+    ax = plots.published("CLR Table 1", runs, ax=plots.histories(runs))
+    stars = {tuple(c.get_offsets()[0]): c.get_facecolor()[0] for c in ax.collections}
+    assert len(stars) == 5 and (42_000, 0.822) in stars
+    assert tuple(stars[25_000, 0.814][:3]) == plots.COLOURS["triangular2"]
+    assert [t.get_text() for t in ax.get_legend().texts][-1] == "published"
+
+
+def test_rates_are_those_of_the_records():
+    used = run([0.1, 0.5, 0.9], Triangular(0.1, 0.2, 10))
+    ax = plots.rates({"triangular": [used]})
+    line, dots = ax.lines
+    assert np.array_equal(line.get_ydata(), used.config.policy(np.arange(21)))
+    assert list(dots.get_ydata()) == list(used.history["lr"])
+
+
+def test_anatomy_names_the_parts():
+    ax = plots.anatomy(Triangular(0.001, 0.006, 100))
+    texts = " ".join(text.get_text() for text in ax.texts)
+    for word in ("base_lr", "max_lr", "stepsize", "cycle", "t = 250", "x = 0.50"):
+        assert word in texts
+
+
+def test_the_explorer_is_a_figure_or_widgets(monkeypatch):
+    settings = (0.001, 0.006, 2000, 0.99994)
+    for name in plots._LIVE:
+        monkeypatch.delenv(name, raising=False)
+    assert plots.explore(*settings) is None and len(plt.gcf().axes) == 1
+    monkeypatch.setenv("JPY_SESSION_NAME", "somewhere")
+    draw = plots.explore(*settings)
+    names = [child.description for child in draw.widget.children if hasattr(child, "value")]
+    assert names == ["policy", "wave", "base_lr", "max_lr", "stepsize", "gamma"]
+    for policy in draw.widget.children[0].options:
+        draw(policy, "hann", 0.01, 0.006, 100, 0.9998)  # a base_lr too large is brought down

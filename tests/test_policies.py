@@ -29,6 +29,7 @@ GAMMA = st.floats(0.9, 1)
 any_policy = st.one_of(
     rates.map(p.Fixed),
     st.builds(p.Exp, rates, GAMMA),
+    st.builds(p.Inv, rates, GAMMA, st.floats(0, 2)),
     st.builds(lambda r: p.Step(r, (10, 200), 0.1), rates),
     st.builds(lambda r, s, w: p.Decay(r, 2 * r, s, wave=w), rates, steps, waves),
     cyclical(),
@@ -50,6 +51,14 @@ any_policy = st.one_of(
 
 
 # --- knots by hand ---------------------------------------------------------------
+
+
+def test_inv_is_caffes():
+    policy = p.Inv(0.01, 0.0001, 0.75)
+    assert policy(0) == 0.01
+    assert policy(10_000) == pytest.approx(0.01 / 2**0.75, rel=1e-14)
+    with pytest.raises(ValueError, match="power must be finite and at least 0; got -1"):
+        p.Inv(0.01, 0.0001, -1)
 
 
 def test_triangular_knots():

@@ -1,5 +1,6 @@
 """environment.yml, pyproject.toml and the lock say the same, and name no host."""
 
+import os
 import re
 import subprocess
 import sys
@@ -93,3 +94,22 @@ def test_a_python_that_is_too_old_is_named(tmp_path):
 def test_continuous_integration_calls_the_readmes_command():
     assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_pythonnets_module_of_the_same_name_is_spoken_of(tmp_path):
+    (tmp_path / "pythonnet.py").touch()
+    code = "import clr, clr.policy\n"
+    code += "try: clr.AddReference('x')\nexcept AttributeError as e: print(e)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    sentence = "pythonnet's module is called clr, too; this clr is the companion"
+    assert done.returncode == 0 and sentence in done.stderr and sentence in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stderr == ""
