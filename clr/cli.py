@@ -34,13 +34,19 @@ def sweep(args: argparse.Namespace) -> int:
         rows = []
         for name in names:
             make, dataset = EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
-            found = sweep.table(make(args.dataset or dataset, args.seeds))
+            arms = make(args.dataset or dataset, args.seeds)
+            if args.arms:
+                arms = {checks.one_of("--arms", arm, arms): arms[arm] for arm in args.arms}
+            found = sweep.table(arms)
             rows += [(f"{name}: {label}", config, run) for label, config, run in found]
     except (ValueError, OSError) as error:
         print(f"clr sweep: {error}", file=sys.stderr)
         return 2
     for label, config, run in rows:
+        other = runs.recorded(config, other_data=True) if run is None else None
         said = "not run" if run is None else f"recorded, {100 * run.final_accuracy:.1f} %"
+        if other is not None:
+            said += f" (on {other.data['name']}: {100 * other.final_accuracy:.1f} %)"
         if run is not None and run.ended != "finished":
             said = f"recorded, {run.ended}"
         where = f"on {config.dataset}, {config.iterations:,} iterations"
@@ -53,12 +59,12 @@ def sweep(args: argparse.Namespace) -> int:
             print(f"exported to {args.export}")
         if args.list or args.export or not missing:
             return 0
-        make = partial(sweep.pool, args.jobs)
+        make, jobs = partial(sweep.pool, args.jobs), args.jobs
         if args.scheduler:
-            make = sweep.dask(args.scheduler)
+            make, jobs = sweep.dask(args.scheduler)
         progress = None if args.jobs == 1 and not args.scheduler else False
         failed = sweep.run(
-            missing, make, folder.resolve(), device=args.device, progress=progress
+            missing, make, folder.resolve(), device=args.device, progress=progress, jobs=jobs
         )
     except (ImportError, OSError) as error:
         print(f"clr sweep: {error}", file=sys.stderr)
@@ -136,8 +142,9 @@ def main(argv: list[str] | None = None) -> int:
     for name, values in {
         "--experiment": {
             "default": "all",
-            "help": "table1, superconvergence, rehearsal or all",
+            "help": "one of those that --list names, or all (the default)",
         },
+        "--arms": {"nargs": "+", "metavar": "ARM", "help": "only these arms, in this order"},
         "--seeds": {"type": _jobs, "default": 5, "help": "runs of each arm (default 5)"},
         "--dataset": {"help": "other data than the experiment is meant for"},
         "--jobs": {"type": _jobs, "default": 1, "help": "runs at a time (default 1)"},

@@ -12,6 +12,7 @@ fingerprint; no path, device or thread count is in it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ import platform
 import subprocess
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,6 +185,33 @@ def find(config: RunConfig, fingerprint: str, *, live: bool = False) -> Run | No
                 return run
             warnings.warn(f"the record {path} is of another config", stacklevel=2)
     return None
+
+
+def recorded(config: RunConfig, *, other_data: bool = False) -> Run | None:
+    """The record of `config` on whatever data of that name it was made, or None.
+
+    Needs no data here. An image folder is known by its last name, "folder:NAME". With
+    `other_data`, the record of the same run on any other data.
+    """
+    wanted, name = describe(config), config.dataset
+    if name.startswith("folder:"):
+        name = f"folder:{Path(name.removeprefix('folder:')).resolve().name}"
+    start = "*" if other_data else wanted["dataset"]
+    pattern = f"{start}-{config.model}-{config.policy.name}-seed{config.seed}-*.json"
+    for folder in (RECORDED, live_store()):
+        for path in sorted(folder.glob(pattern)):
+            with contextlib.suppress(ValueError):
+                run = load(path)
+                same = describe(run.config) | {"dataset": wanted["dataset"]} == wanted
+                if same and (run.data["name"] == name) != other_data:
+                    return run
+    return None
+
+
+def found(arms: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[Run]]:
+    """The recorded runs of an experiment, by arm; arms without any are left out."""
+    runs = {arm: [run for c in each if (run := recorded(c))] for arm, each in arms.items()}
+    return {arm: each for arm, each in runs.items() if each}
 
 
 def load_or_train(

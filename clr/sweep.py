@@ -7,13 +7,12 @@ from its checkpoint by another.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import multiprocessing
 import os
 import signal
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -32,23 +31,13 @@ from clr.training import RunConfig
 _load = lru_cache(maxsize=1)(data.load)
 
 
-def state(config: RunConfig) -> Run | None:
-    """The record of a config on whatever data it was made, or None: needs no data here.
+def train(
+    config: dict, folder: str, device: str | None, progress: bool | None, wait: bool
+) -> tuple:
+    """One run, in a worker: (final accuracy, how it ended, seconds). All plain values.
 
-    For asking what there is; `load_or_train` also wants the data to be the same.
+    Raises `clr.files.Claimed` if another process is at it, unless it is to `wait`.
     """
-    wanted = runs.describe(config)
-    start = runs.run_name(config, "").rsplit("-", 1)[0]
-    for folder in (runs.RECORDED, runs.live_store()):
-        for path in sorted(folder.glob(f"{start}-*.json")):
-            with contextlib.suppress(ValueError):
-                if runs.describe((run := runs.load(path)).config) == wanted:
-                    return run
-    return None
-
-
-def train(config: dict, folder: str, device: str | None, progress: bool | None) -> tuple:
-    """One run, in a worker: (final accuracy, how it ended, seconds). All plain values."""
     config = RunConfig.from_dict(config)
     run = runs.load_or_train(
         config,
@@ -56,6 +45,7 @@ def train(config: dict, folder: str, device: str | None, progress: bool | None) 
         device=device,
         folder=Path(folder),
         progress=progress,
+        wait=wait,
     )
     return run.final_accuracy, run.ended, run.provenance["seconds"]
 
@@ -87,8 +77,8 @@ def pool(jobs: int) -> Executor:
     )
 
 
-def dask(address: str) -> Callable[[], Executor]:
-    """Makes executors on the workers of a dask scheduler at `address` (tcp://HOST:PORT).
+def dask(address: str) -> tuple[Callable[[], Executor], int]:
+    """(makes executors on the workers of a dask scheduler at tcp://HOST:PORT, runs at a time).
 
     Raises ImportError without the `cluster` extra, OSError if nobody answers.
     """
@@ -99,7 +89,7 @@ def dask(address: str) -> Callable[[], Executor]:
             "--scheduler needs the 'cluster' extra: pip install -e '.[cluster]'"
         ) from None
     client = Client(address, timeout=10)
-    return lambda: client.get_executor(pure=False)
+    return lambda: client.get_executor(pure=False), sum(client.nthreads().values())
 
 
 def duration(seconds: float) -> str:
@@ -116,21 +106,26 @@ def run(
     *,
     device: str | None = None,
     progress: bool | None = False,
+    jobs: int = 1,
     attempts: int = 3,
 ) -> int:
     """Train the labelled configs, printing a line each; returns how many failed.
 
     When a worker's death breaks the executor, the unfinished runs go to a new one, at most
-    `attempts` times. KeyboardInterrupt lets the running ones save their state first.
+    `attempts` times. Runs that another sweep is at are left to it and waited for at the end.
+    `jobs`, how many runs the executor does at a time, is for the estimate of what is left.
+    KeyboardInterrupt lets the running ones save their state first.
     """
     left, failed = dict(enumerate(configs)), 0
     total = sum(config.iterations for _, config in configs)
-    done, begun = 0, time.monotonic()
-    for _ in range(attempts):
-        executor = make_executor()
+    done, spent, begun = 0, 0.0, time.monotonic()
+    for attempt in range(attempts):
+        executor, died = make_executor(), False
         try:
             futures = {
-                executor.submit(train, config.to_dict(), str(folder), device, progress): number
+                executor.submit(
+                    train, config.to_dict(), str(folder), device, progress, attempt > 0
+                ): number
                 for number, (_, config) in left.items()
             }
             for future in as_completed(futures):
@@ -140,13 +135,17 @@ def run(
                 try:
                     accuracy, ended, seconds = future.result()
                 except BrokenProcessPool:
+                    died = True
                     continue  # stays in left
+                except files.Claimed:
+                    continue
                 except Exception as error:
                     print(f"{head}: FAILED, {type(error).__name__}: {error}", flush=True)
                     failed += 1
                 else:
-                    done += config.iterations
-                    rest = (time.monotonic() - begun) / done * (total - done)
+                    done, spent = done + config.iterations, spent + seconds
+                    elapsed = time.monotonic() - begun
+                    rest = max(0, spent / done * total / min(jobs, len(configs)) - elapsed)
                     print(
                         f"[{len(configs) - len(left) + 1}/{len(configs)}] {head}: {ended}, "
                         f"{100 * accuracy:.1f} % in {duration(seconds)}; "
@@ -162,14 +161,17 @@ def run(
         executor.shutdown()
         if not left:
             return failed
-        print(f"a worker died; {len(left)} runs go on from where they were", flush=True)
+        if died:
+            print(f"a worker died; {len(left)} runs go on from where they were", flush=True)
+        else:
+            print(f"{len(left)} runs are another process's; waiting for them", flush=True)
     print(f"gave up after {attempts} attempts", flush=True)
     return failed + len(left)
 
 
 def table(experiment: Runs) -> list[tuple[str, RunConfig, Run | None]]:
     """Every run of an experiment and its record, if there is one."""
-    return [(label, c, state(c)) for label, each in experiment.items() for c in each]
+    return [(label, c, runs.recorded(c)) for label, each in experiment.items() for c in each]
 
 
 def export(records: list[Run], file: Path):
@@ -197,8 +199,7 @@ def import_(file: Path, folder: Path) -> tuple[int, int]:
         raise ValueError(f"{file} cannot be read as exported records: {error}") from error
     names = {name.rsplit(".", 1)[0] for name in members}
     for name in names:
-        whole = {f"{name}.json", f"{name}.csv"} <= set(members) and Path(name).name == name
-        if not whole or not _whole(name, members[f"{name}.json"], members[f"{name}.csv"]):
+        if not _whole(name, members):
             raise ValueError(f"{file}: the record {name} is not whole; nothing was imported")
         mine = folder / f"{name}.csv"
         if mine.exists() and mine.read_bytes() != members[f"{name}.csv"]:
@@ -212,14 +213,15 @@ def import_(file: Path, folder: Path) -> tuple[int, int]:
     return len(new), len(names - new)
 
 
-def _whole(name: str, record: bytes, history: bytes) -> bool:
-    """Whether a record's two files belong together and under that name."""
-    import hashlib
-
-    try:
-        values = json.loads(record)
-        config = RunConfig.from_dict(values["config"])
-        named = runs.run_name(config, values["data"]["fingerprint"]) == name
-        return named and hashlib.sha256(history).hexdigest() == values["history_sha256"]
-    except (ValueError, KeyError, TypeError):
+def _whole(name: str, members: dict[str, bytes]) -> bool:
+    """Whether a record's two files are there, belong together, and have their own name."""
+    if not {f"{name}.json", f"{name}.csv"} <= set(members) or Path(name).name != name:
         return False
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".csv", ".json"):
+            (Path(folder) / f"{name}{suffix}").write_bytes(members[name + suffix])
+        try:
+            run = runs.load(Path(folder) / f"{name}.json")
+        except ValueError:
+            return False
+    return runs.run_name(run.config, run.data["fingerprint"]) == name

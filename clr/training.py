@@ -241,7 +241,7 @@ class Training:
                 if checkpoint and (due or signals.came):
                     checkpoint(self.state_dict())
                     saved = time.monotonic()
-                if signals.came and self.ended is None:
+                if signals.came:
                     raise KeyboardInterrupt(
                         f"stopped at iteration {self.iteration:,} of {config.iterations:,}"
                     )

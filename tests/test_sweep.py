@@ -2,13 +2,16 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import psutil
 import pytest
 
@@ -49,21 +52,60 @@ def test_the_papers_table_is_caffes_protocol():
     lengths = {label: configs[0].iterations for label, configs in experiment.items()}
     assert lengths == {
         "fixed": 70_000, "triangular2": 25_000, "decay": 25_000, "exp": 70_000,
-        "exp_range": 42_000,
+        "exp_range": 42_000, "triangular": 24_000, "triangular2, one stage": 24_000,
+        "exp_range, amplitude only": 42_000, "cosine": 25_000, "step": 25_000,
+        "triangular2, Welch": 25_000, "triangular2, Hann": 25_000,
+        "triangular2, PyTorch's SGD": 25_000,
     }  # fmt: skip
     for label, configs in experiment.items():
         assert [config.seed for config in configs] == [0, 1]
         for c in configs:
-            assert (c.model, c.optimizer, c.batch_size) == ("cifar10_full", "sgd", 100)
+            assert (c.model, c.batch_size) == ("cifar10_full", 100)
+            assert c.optimizer == ("torch_sgd" if "PyTorch" in label else "sgd")
             assert (c.momentum, c.weight_decay, c.shuffle) == (0.9, 0.004, False), label
             assert not c.flip and not c.crop and c.policy(c.iterations) < 0.006
+
+
+def test_the_tenth_is_the_papers_protocol_ten_times_shorter():
+    full, short = (EXPERIMENTS[name][0]("cifar10", 1) for name in ("table1", "tenth"))
+    assert len(short) == 7 and set(short) < set(full)
+    for label, (ours,) in short.items():
+        (config,) = full[label]
+        assert 10 * ours.iterations == config.iterations
+        rates = ours.policy(np.arange(ours.iterations))
+        same = config.policy(10 * np.arange(ours.iterations))
+        np.testing.assert_allclose(rates, same, rtol=1e-9, err_msg=label)
+        differ = {"policy", "iterations", "test_every"}
+        assert all(
+            value == getattr(ours, name)
+            for name, value in vars(config).items()
+            if name not in differ
+        )
+
+
+def test_the_laptop_protocol_gives_the_fixed_rate_three_times_as_long():
+    arms = EXPERIMENTS["laptop"][0]("cifar10", 1)
+    assert {label: c.iterations for label, (c,) in arms.items()} == dict.fromkeys(
+        arms, 4000
+    ) | {"fixed": 12_000}
+    for label, (c,) in arms.items():
+        assert (c.weight_decay, c.shuffle, c.batch_size) == (0.004, False, 100)
+        if "triangular" in label:
+            assert c.policy([0, 1000, 2000]).tolist() == [0.001, 0.006, 0.001]
 
 
 def test_what_is_recorded_is_said_without_the_data(store, capsys):
     assert run("--experiment", "table1", "--seeds", 1, "--list") == 0
     out = capsys.readouterr().out
     assert "table1: exp_range seed 0 on cifar10, 42,000 iterations: not run" in out
-    assert "0 of 5 runs recorded" in out
+    assert "0 of 13 runs recorded" in out
+    assert re.search(
+        r"table1: fixed seed 0 .*: not run \(on folder:cifar10-jpeg: 80.2 %\)", out
+    )
+    assert run("--list", "--experiment", "table1", "--dataset", "folder:cifar10-jpeg") == 0
+    assert "fixed seed 0 on folder:cifar10-jpeg, 70,000 iterations: recorded, 80.2" in (
+        capsys.readouterr().out
+    )
     load_or_train(EXPERIMENTS["rehearsal"][0]("digits", 1)["fixed"][0])
     assert run("--experiment", "rehearsal", "--seeds", 1, "--list") == 0
     out = capsys.readouterr().out
@@ -94,6 +136,41 @@ def test_eight_runs_on_the_pool_one_worker_killed(store, expected, capsys):
     assert histories(store) == expected
     assert run("--experiment", "rehearsal", "--seeds", 2) == 0
     assert "8 of 8 runs recorded" in capsys.readouterr().out
+
+
+def test_superconvergence_has_the_settings_of_the_authors_logs():
+    full = EXPERIMENTS["superconvergence"][0]("cifar10", 1)
+    small = EXPERIMENTS["superconvergence_small"][0]("cifar10", 1)
+    assert list(full) == list(small)
+    for arms, model, cycle in ((full, "resnet56", 10_000), (small, "resnet8", 600)):
+        (one,), (step,) = arms["one cycle"], arms["step"]
+        assert (one.model, one.iterations, step.iterations) == (model, cycle, 8 * cycle)
+        assert (one.bn_fraction, step.bn_fraction) == (0.95, 0.999)
+        assert one.policy([0, cycle // 2, cycle]).tolist() == [0.1, 3.0, 0.1]
+        drops = [5 * cycle - 1, 5 * cycle, 7 * cycle]
+        assert step.policy(drops).tolist() == pytest.approx([0.35, 0.035, 0.0035])
+        for arm, (c,) in arms.items():
+            assert (
+                c.iterations
+                == (8 if arm.startswith("step") and "squ" not in arm else 1) * cycle
+            )
+            assert c.ghost_batch == (None if "whole" in arm else 125) and c.flip and not c.crop
+            assert c.weight_decay == 0.0001
+
+
+def test_mnist_is_the_papers_table_2():
+    arms = EXPERIMENTS["mnist"][0]("mnist", 1)
+    lengths = {arm: config.iterations for arm, (config,) in arms.items()}
+    assert lengths["inv"] == lengths["step"] == 10_000  # 85 epochs of 117.2
+    assert lengths["1cycle, 12 epochs"] == 1406 and lengths["1cycle, 1 epoch"] == 117
+    for arm, (c,) in arms.items():
+        assert (c.model, c.batch_size, c.weight_decay) == ("lenet", 512, 0.0005)
+        assert not c.subtract_mean and (c.momentum_policy is None) == ("1cycle" not in arm)
+        if c.momentum_policy:
+            up = c.policy.stepsize
+            assert (c.policy(0), c.policy(up), c.policy(2 * up)) == (0.01, 0.1, 0.00001)
+            assert (c.momentum_policy(0), c.momentum_policy(up)) == (0.95, 0.8)
+            assert 2 * up < c.iterations
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("distributed"), reason="needs clr[cluster]")
@@ -132,6 +209,52 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(store, expected):
     assert subprocess.run(command, stdout=subprocess.PIPE).returncode == 0
     assert histories(store) == expected
     assert {path.suffix for path in store.iterdir()} == {".csv", ".json"}
+
+
+def test_what_is_left_is_estimated_from_the_finished_runs(monkeypatch, tmp_path, capsys):
+    configs = EXPERIMENTS["rehearsal"][0]("digits", 1)
+    configs = [(label, config) for label, (config,) in configs.items()]
+    # 60 iterations a run, 6,000 s each, two at a time: 12,000 s in all
+    monkeypatch.setattr(sweep, "train", lambda *_: (0.5, "finished", 6000.0))
+    assert sweep.run(configs, lambda: ThreadPoolExecutor(1), tmp_path, jobs=2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[1/4] fixed seed 0: finished, 50.0 % in 1.7 h; about 3.3 h left"
+
+
+def test_two_sweeps_of_two_workers_share_the_work(store, expected):
+    command = [sys.executable, "-m", "clr", "sweep", "--experiment", "rehearsal"]
+    command += ["--seeds", "2", "--jobs", "2"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert any("another process's; waiting" in out for out in outs)
+    assert histories(store) == expected
+
+
+def test_only_the_arms_that_are_asked_for(store, capsys):
+    arms = "--list", "--seeds", 1, "--arms", "triangular2, one stage", "fixed"
+    assert run("--experiment", "table1", *arms) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" seed")[0] for line in lines[:-1]] == [
+        "table1: triangular2, one stage",
+        "table1: fixed",
+    ]
+    assert run("--experiment", "table1", "--arms", "fixd") == 2
+    assert "--arms must be one of fixed, triangular2" in capsys.readouterr().err
+
+
+def test_two_image_folders_are_two_data_sets(store, tmp_path):
+    from test_data import folder
+
+    configs = []
+    for name in ("one", "two"):
+        path = folder(tmp_path / name, ("RGB",) * 5, ((8, 8),) * 5)
+        make, differs = EXPERIMENTS["rehearsal"][0], {"batch_size": 5, "iterations": 2}
+        values = make(f"folder:{path}", 1)["fixed"][0].to_dict() | differs
+        configs.append(RunConfig.from_dict(values))
+    record = load_or_train(configs[0])
+    assert runs.recorded(configs[0]).path == record.path
+    assert runs.recorded(configs[1]) is None
 
 
 def test_records_move_between_machines_as_one_file(
@@ -209,7 +332,7 @@ def test_an_import_does_not_replace_another_history(store, tmp_path, capsys):
 
 def test_bad_arguments(store, capsys):
     assert run("--experiment", "table9") == 2
-    assert "--experiment must be one of table1, superconvergence" in capsys.readouterr().err
+    assert "--experiment must be one of table1, tenth" in capsys.readouterr().err
     assert run("--experiment", "rehearsal", "--seeds", 1, "--dataset", "cifar11") == 1
     assert "FAILED, ValueError: dataset must be one of digits" in capsys.readouterr().out
 
