@@ -1,56 +1,238 @@
-"""The LR range test: raise the rate linearly, watch accuracy, read both bounds (CLR 3.3)."""
+"""The LR range test for any model: raise the rate, watch accuracy, read both bounds (CLR 3.3).
+
+    ramp = RangeRamp(0.0, 0.02, iterations=4000)
+    test = lr_range_test(model, loader, loss=cross_entropy, optimizer=sgd, policy=ramp)
+    test.bounds()  # base_lr and max_lr
+
+Afterwards the model, the optimizer and the random states are as they were before.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
 
 from clr import checks
+from clr.bounds import Bounds, read
+from clr.policies import RangeRamp
+from clr.snapshot import restored
+
+COLUMNS = ["iteration", "lr", "train_loss", "train_accuracy", "test_accuracy"]
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What a range test says. `base_lr` or `max_lr` is None where it can't; `why` says why."""
-
-    base_lr: float | None
-    max_lr: float | None
-    why: str
+def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """The share of the rows of `outputs`, (N, classes), whose largest is at `targets`, (N,)."""
+    return (outputs.argmax(1) == targets).float().mean().item()
 
 
-def read_bounds(
-    lr, accuracy, *, rise: float = 0.1, fall: float = 0.1, window: int = 5
-) -> Bounds:
-    """Read base_lr and max_lr off one range test's accuracy curve.
+@dataclass(frozen=True, eq=False)
+class RangeTest:
+    """The curves of a range test, one a seed, and how each ended.
 
-    The paper reads them by eye: base_lr where accuracy starts to rise, max_lr where
-    the rise slows, gets ragged or falls. Here, with `accuracy` (fractions)
-    smoothed by a running median over `window` points: base_lr is the rate from which on,
-    up to its top, it has risen by at least the share `rise` of its whole range; max_lr
-    the last rate before it falls by the share `fall` below its best since then.
+    A curve's columns: iteration (steps taken), lr (of the step that comes next), train_loss and
+    train_accuracy (means over the steps since the row before), test_accuracy (NaN without
+    `evaluate`). `ended` is "finished" or "diverged at iteration N".
     """
-    lr, accuracy = np.asarray(lr, float), np.asarray(accuracy, float)
-    window = checks.whole("window", window)
-    if lr.shape != accuracy.shape or lr.ndim != 1:
+
+    curves: list[pd.DataFrame]
+    ended: list[str]
+
+    @classmethod
+    def from_runs(cls, runs: Sequence) -> RangeTest:
+        """The range test that runs of a `RangeRamp`, one a seed, amount to."""
+        return cls([run.history for run in runs], [run.ended for run in runs])
+
+    def column(self, name: str) -> pd.DataFrame:
+        """One column of all the curves side by side, by lr; NaN where a run had ended."""
+        return pd.concat(
+            [curve.set_index("lr")[name].rename(i) for i, curve in enumerate(self.curves)],
+            axis=1,
+        ).sort_index()
+
+    @property
+    def watched(self) -> str:
+        """The accuracy that is read: held-out if there is one."""
+        tested = any(curve["test_accuracy"].notna().any() for curve in self.curves)
+        return "test_accuracy" if tested else "train_accuracy"
+
+    def bounds(self, method: str = "accuracy") -> Bounds:
+        """base_lr and max_lr read off the median curve, and each seed's own.
+
+        `method` is one of `clr.bounds.METHODS`; ValueError otherwise.
+        """
+        return read(self, method)
+
+
+def lr_range_test(
+    model: nn.Module,
+    batches: Iterable,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    policy: RangeRamp,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    metric: Callable[[Tensor, Tensor], float] = accuracy,
+    every: int | None = None,
+    accumulate: int = 1,
+    autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    scaler: torch.amp.GradScaler | None = None,
+    seeds: Sequence[int] | None = None,
+    reset: Callable[[nn.Module], object] | None = None,
+    divergence: float = 4.0,
+) -> RangeTest:
+    """Train along a ramp of the rate and note loss and accuracy; then put everything back.
+
+    `batches` yields (inputs, targets) again and again, as a DataLoader does. `policy` is the
+    rate of the first parameter group; the others keep their ratio to it (or have `lr_mult`).
+    Every `every` steps (default: a hundredth of the ramp) a row is written, with the mean of
+    `metric(outputs, targets)` and of `loss`, and `evaluate(model)`, called in eval mode without
+    gradients. A step takes `accumulate` batches. `autocast` makes the context of the forward
+    pass, `scaler` scales the loss. With `seeds` there is a run for each, which sets python's,
+    numpy's and torch's random states; `reset(model)` then may draw the weights anew.
+
+    A run ends early when the loss is not finite, or its mean since the last row is `divergence`
+    times that of the first row. Parameters, gradients, buffers, modes, optimizer, scaler,
+    random states, and a loader's generator and position are put back, after an error or Ctrl-C
+    too. Raises ValueError or TypeError, naming the argument, for what cannot be meant.
+    """
+    _check_arguments(model, optimizer, policy)
+    every = max(1, policy.iterations // 100) if every is None else checks.whole("every", every)
+    accumulate = checks.whole("accumulate", accumulate)
+    divergence = checks.real("divergence", divergence, 1.0, math.inf, "above 1")
+    curves, ended = [], []
+    for seed in [None] if seeds is None else [checks.whole("seeds", s, low=0) for s in seeds]:
+        with restored(model, optimizer, scaler, batches):
+            if seed is not None:
+                random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+            if reset is not None:
+                reset(model)
+            run = _Run(model, loss, metric, optimizer, autocast, scaler)
+            curve, end = run.follow(
+                policy, _micro_batches(batches), evaluate, every, accumulate, divergence
+            )
+        curves.append(curve)
+        ended.append(end)
+    if not curves:
+        raise ValueError("seeds must hold at least one seed; got none")
+    return RangeTest(curves, ended)
+
+
+def _check_arguments(model, optimizer, policy):
+    if not isinstance(policy, RangeRamp):
+        hint = ""
+        if isinstance(policy, torch.optim.lr_scheduler.LRScheduler):
+            hint = "; the test sets the rates itself and takes no scheduler"
+        raise TypeError(f"policy must be a RangeRamp; got {policy!r}{hint}")
+    if policy.iterations < 2:
+        raise ValueError(f"policy must have at least 2 iterations; got {policy}")
+    own = {id(p) for p in model.parameters()}
+    groups = optimizer.param_groups
+    strange = sum(id(p) not in own for group in groups for p in group["params"])
+    if strange:
         raise ValueError(
-            f"lr and accuracy must be equally long rows; got {lr.shape}, {accuracy.shape}"
+            f"optimizer must be one of the model's parameters; {strange} of its tensors are not"
         )
-    if len(lr) < 2 * window:
-        return Bounds(None, None, f"too short: {len(lr)} points, {2 * window} are needed")
-    if not (np.diff(lr) > 0).all():
-        raise ValueError("lr must rise from point to point, as in a range test")
-    half = window // 2
-    padded = np.pad(accuracy, half, mode="edge")
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
-    top = int(smooth.argmax())
-    low, high = smooth[: top + 1].min(), smooth[top]
-    if high - low < 0.05:
-        return Bounds(None, None, f"flat: accuracy stays within {low:.3f} and {high:.3f}")
-    below = np.flatnonzero(smooth[: top + 1] < low + rise * (high - low))
-    first = int(below[-1]) + 1 if len(below) else 0
-    best = np.maximum.accumulate(smooth[first:])
-    broken = best - smooth[first:] > fall * (high - low)
-    if not broken.any():
-        return Bounds(float(lr[first]), None, "accuracy never falls: raise the range's end")
-    last = first + int(np.argmax(broken)) - 1
-    return Bounds(float(lr[first]), float(lr[last]), "read off the accuracy")
+
+
+def _micro_batches(batches):
+    """(inputs, targets) without end; ValueError if there are none, or none any more."""
+    passes = 0
+    while True:
+        empty = True
+        for batch in batches:
+            empty = False
+            yield batch
+        if empty and not passes:
+            raise ValueError("batches must hold at least one batch; it holds none")
+        if empty:
+            raise ValueError(
+                "batches must be something to iterate over again and again, such as a "
+                "DataLoader; it was used up after one pass"
+            )
+        passes += 1
+
+
+class _Run:
+    """One pass along the ramp."""
+
+    def __init__(self, model, loss, metric, optimizer, autocast, scaler):
+        self.model, self.loss, self.metric = model, loss, metric
+        self.optimizer, self.autocast, self.scaler = optimizer, autocast, scaler
+        first = next(model.parameters())
+        self.device = first.device
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self.shares = [
+            group.get("lr_mult", rate / rates[0] if rates[0] else 1.0)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True)
+        ]
+
+    def set_rate(self, lr: float):
+        """The policy's rate, times each group's share."""
+        for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr * share)
+            else:
+                group["lr"] = lr * share
+
+    def step(self, batches, accumulate: int) -> tuple[float, float]:
+        """One update: (loss, metric), means over the micro-batches."""
+        self.model.zero_grad(set_to_none=True)  # also what the optimizer does not have
+        losses, metrics = [], []
+        for _ in range(accumulate):
+            inputs, targets = (
+                part.to(self.device) if isinstance(part, Tensor) else part
+                for part in next(batches)
+            )
+            with self.autocast():
+                outputs = self.model(inputs)
+                loss = self.loss(outputs, targets)
+            scaled = loss / accumulate
+            (scaled if self.scaler is None else self.scaler.scale(scaled)).backward()
+            losses.append(loss.item())
+            metrics.append(float(self.metric(outputs.detach(), targets)))
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return float(np.mean(losses)), float(np.mean(metrics))
+
+    def tested(self, evaluate) -> float:
+        """What `evaluate` says of the model in eval mode; NaN without it."""
+        if evaluate is None:
+            return math.nan
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                return float(evaluate(self.model))
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def follow(self, policy, batches, evaluate, every, accumulate, divergence):
+        """The curve and how it ended."""
+        self.model.train()
+        rows, since, ended = [], [], "finished"
+        rows.append([0, policy(0), math.nan, math.nan, self.tested(evaluate)])
+        for t in range(policy.iterations):
+            self.set_rate(policy(t))
+            since.append(self.step(batches, accumulate))
+            broken = not math.isfinite(since[-1][0])
+            if (t + 1) % every == 0 or t + 1 == policy.iterations or broken:
+                loss, share = np.mean(since, axis=0)
+                rows.append([t + 1, policy(t + 1), loss, share, self.tested(evaluate)])
+                since = []
+                broken |= len(rows) > 2 and loss > divergence * rows[1][2]
+            if broken:
+                ended = f"diverged at iteration {t + 1}"
+                break
+        return pd.DataFrame(rows, columns=COLUMNS), ended

@@ -1,0 +1,101 @@
+"""`with restored(model, …):` what happens inside leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def restored(model: nn.Module, optimizer=None, scaler=None, batches=None):
+    """Puts back, whatever happens inside, and in place:
+
+    parameters, gradients and buffers; which parameters want gradients; train or eval mode of
+    every module; the optimizer's groups and state; the scaler; python's, numpy's, torch's and
+    CUDA's random states; the generator of a DataLoader, and the position of batches that have a
+    `state_dict`. Needs room for a second copy of all tensors.
+    """
+    undo = [*_of_model(model), *_of_random_states(batches)]
+    if optimizer is not None:
+        undo += _of_optimizer(optimizer)
+    for each in (scaler, batches):
+        if hasattr(each, "load_state_dict"):
+            undo.append(_call(each.load_state_dict, copy.deepcopy(each.state_dict())))
+    try:
+        yield
+    finally:
+        for action in undo:
+            action()
+
+
+def _call(function, *arguments):
+    return lambda: function(*arguments)
+
+
+def _kept(value):
+    """A function that returns `value` as it is now: the same tensor, or an equal copy."""
+    if not isinstance(value, Tensor):
+        saved = copy.deepcopy(value)
+        return lambda: saved
+    content = value.detach().clone()
+
+    def back():
+        with torch.no_grad():
+            value.copy_(content)
+        return value
+
+    return back
+
+
+def _dictionary(values: dict, skip=()):
+    """A function that gives a dictionary the keys and values it has now."""
+    saved = {k: _kept(v) for k, v in values.items() if k not in skip}
+
+    def back():
+        for key in [k for k in values if k not in saved and k not in skip]:
+            del values[key]
+        values.update({k: value() for k, value in saved.items()})
+
+    return back
+
+
+def _of_model(model):
+    for module in model.modules():
+        yield _call(setattr, module, "training", module.training)
+        for tensors in (module._parameters, module._buffers):
+            yield _dictionary(tensors)
+    for parameter in model.parameters():
+        # the gradients' own tensors are not written to: every step makes new ones
+        yield _call(setattr, parameter, "grad", parameter.grad)
+        yield _call(parameter.requires_grad_, parameter.requires_grad)
+
+
+def _of_optimizer(optimizer):
+    for group in optimizer.param_groups:
+        yield _dictionary(group, skip=("params",))
+    states = {p: (state, _dictionary(state)) for p, state in optimizer.state.items()}
+
+    def back():
+        optimizer.state.clear()
+        for p, (state, fill) in states.items():
+            fill()
+            optimizer.state[p] = state
+
+    yield back
+
+
+def _of_random_states(batches):
+    yield _call(random.setstate, random.getstate())
+    yield _call(np.random.set_state, np.random.get_state())
+    yield _call(torch.set_rng_state, torch.get_rng_state())
+    if torch.cuda.is_available():
+        yield _call(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+    sampler = getattr(batches, "sampler", None)
+    for generator in {getattr(each, "generator", None) for each in (batches, sampler)}:
+        if generator is not None:
+            yield _call(generator.set_state, generator.get_state())
