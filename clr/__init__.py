@@ -9,7 +9,8 @@ training     RunConfig and the one training loop
 runs         load_or_train, and the records                 (files: whole or not at all)
 range_test   the LR range test, for any model               (bounds: reading it,
                                                              snapshot: undoing it)
-claims       the papers' numbers beside ours
+tables       the papers' numbers beside ours
+claims       the rules that judge a claim
 plots        the figures
 experiments  which runs make up an experiment               (sweep: many at once)
 notebooks    the notebooks run headless                     (pages: as HTML)

@@ -19,125 +19,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from clr import checks
-from clr.data import ROOT
 from clr.runs import Run
 from clr.training import RunConfig
-
-_TITLES = {
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "mnist": "MNIST",
-    "folder:cifar10-jpeg": "CIFAR-10 (JPEG copy)",
-}
-
-
-def published(place: str, dataset: str = "CIFAR-10") -> pd.DataFrame:
-    """The published numbers of one table or figure, from `data/published.csv`.
-
-    Accuracies and standard deviations are fractions; a range test's row has bounds instead.
-    Raises ValueError, naming the places (or the data sets) there are.
-    """
-    types = {"paper": str, "iterations": "Int64", "epochs": "Int64"}
-    rows = pd.read_csv(ROOT / "data" / "published.csv", dtype=types)
-    for column, value in (("place", place), ("dataset", dataset)):
-        checks.one_of(column, value, rows[column].unique())
-        rows = rows[rows[column] == value]
-    return rows.reset_index(drop=True)
-
-
-def percent(mean: float, sd: float | None = None, digits: int = 1) -> str:
-    """A fraction as printed: '81.4' or '81.4 ± 0.3'; '–' for a missing value."""
-    if pd.isna(mean):
-        return "–"
-    text = f"{100 * mean:.{digits}f}"
-    return text if sd is None or pd.isna(sd) else f"{text} ± {100 * sd:.{digits}f}"
-
-
-def first_at(run: Run, accuracy: float) -> float:
-    """The first recorded iteration with at least that test accuracy; NaN if never."""
-    reached = run.history.loc[run.history["test_accuracy"] >= accuracy, "iteration"]
-    return float(reached.iloc[0]) if len(reached) else float("nan")
-
-
-def summary(runs: Mapping[str, Sequence[Run]], *, reach: float) -> pd.DataFrame:
-    """One row a label: n, final test accuracy (mean ± sd, in percent), iterations, and
-    the median iteration at which test accuracy first reached `reach` (a fraction).
-    """
-    rows = []
-    for label, seeds in runs.items():
-        finals = pd.Series([run.final_accuracy for run in seeds])
-        reached = pd.Series([first_at(run, reach) for run in seeds])
-        median = reached.fillna(float("inf")).median()
-        rows.append(
-            {
-                "policy": label,
-                "iterations": seeds[0].config.iterations,
-                "n": len(seeds),
-                "final accuracy, %": percent(finals.mean(), finals.std()),
-                f"reached {100 * reach:g} %": f"{int(reached.notna().sum())} of {len(seeds)}",
-                "at iteration (median)": "–" if median == float("inf") else f"{median:.0f}",
-            }
-        )
-    return pd.DataFrame(rows).set_index("policy")
-
-
-def data_name(run: Run) -> str:
-    """What the run's data is called in print."""
-    name = run.data["name"]
-    return _TITLES.get(name, name.removeprefix("folder:"))
-
-
-def made_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:
-    """A line for each data set and machine: 'CIFAR-10 (50,000 images), on a CPU …'."""
-    return sorted(
-        {
-            f"{data_name(run)} ({run.data['train']:,} + {run.data['test']:,} images), "
-            f"on a {run.provenance['device']}, threads: {run.provenance['threads']}, "
-            f"torch {run.provenance['torch']}"
-            for each in runs.values()
-            for run in each
-        }
-    )
-
-
-def _length(row) -> str:
-    """How long a published run was: its iterations or epochs, as far as they are given."""
-    if row is None or (pd.isna(row.iterations) and pd.isna(row.epochs)):
-        return "–"
-    return f"{row.epochs} epochs" if pd.isna(row.iterations) else f"{row.iterations:,}"
-
-
-def table(
-    place: str, arms: Mapping[str, Sequence[RunConfig]], runs: Mapping[str, Sequence[Run]]
-) -> pd.DataFrame:
-    """One row an arm: what `place` publishes for it, and our runs of it, or 'not run'.
-
-    Accuracies are in percent, ours mean ± sd; hours are those of one run.
-    """
-    paper = published(place).set_index("policy")
-    rows = []
-    for arm, configs in arms.items():
-        theirs = paper.loc[arm] if arm in paper.index else None
-        each = runs.get(arm, [])
-        finals = pd.Series([run.final_accuracy for run in each], dtype=float)
-        ended = [run.ended for run in each if run.ended != "finished"]
-        hours = np.mean([run.provenance["seconds"] for run in each]) / 3600 if each else nan
-        rows.append(
-            {
-                "arm": arm,
-                "paper: iterations": _length(theirs),
-                "paper, %": "–" if theirs is None else percent(theirs.accuracy, theirs.sd),
-                "our iterations": f"{configs[0].iterations:,}",
-                "ours, %": percent(finals.mean(), finals.std()) if each else "not run",
-                "n": len(each),
-                "hours": "–" if isnan(hours) else f"{hours:.2g}",
-                "diverged": f"{len(ended)} of {len(each)}" if ended else "",
-            }
-        )
-    found = pd.DataFrame(rows).set_index("arm")
-    return found if found["diverged"].any() else found.drop(columns="diverged")
-
 
 MARGIN = 0.005  # half a point of accuracy
 RELATIONS = {  # the differences allowed, in margins
@@ -208,6 +91,13 @@ SUPERCONVERGENCE = (
     Claim("control", "one cycle", "as good as", "1cycle"),
 )
 
+STEPSIZE = (  # an epoch is 80 iterations
+    Claim("section 3.2", "stepsize 160", "better than", "stepsize 80"),
+    Claim("section 3.2", "stepsize 640", "not worse than", "stepsize 160"),
+    Claim("section 3.2", "stepsize 640", "as good as", "stepsize 160", margin=0.01),
+    Claim("section 3.2", "stepsize 640", "better than", "stepsize 1280"),
+)
+
 _MNIST = 0.0005  # MNIST's accuracies differ by hundredths of a point
 MNIST = (
     Claim("Table 2", "1cycle, 50 epochs", "better than", "inv", margin=_MNIST),
@@ -259,19 +149,21 @@ def accuracies(runs: Sequence[Run], at: int) -> list[float]:
     ]
 
 
-def verdicts(
+def judged(
     claims: Sequence[Claim],
     arms: Mapping[str, Sequence[RunConfig]],
     runs: Mapping[str, Sequence[Run]],
     *,
     shorter: int = 1,
-) -> pd.DataFrame:
-    """One row a claim whose arms are in the experiment: who says it, our difference in points
-    of accuracy, its interval, n of both, and the verdict, or 'not run'.
+) -> list[dict]:
+    """What the runs say of each claim whose arms are in the experiment, as plain values.
 
-    `shorter`: how many times shorter the experiment is than the full protocol.
+    Keys: claim (the `Claim`), text, ours and others (final accuracies, one a run; empty if not
+    run), difference (of the means, or None), low and high (its interval, NaN for n = 1) and
+    verdict, or 'not run'. `shorter`: how many times shorter the experiment is than the full
+    protocol.
     """
-    rows = []
+    found = []
     for claim in claims:
         if claim.arm not in arms or claim.other not in arms:
             continue
@@ -280,18 +172,43 @@ def verdicts(
             for arm, at in ((claim.arm, claim.at), (claim.other, claim.other_at))
         ]
         text = f"{claim.arm} at {ends[0]:,} is {claim.relation} {claim.other} at {ends[1]:,}"
-        row = {"claim": text, "who says it": claim.source, "difference": "–", "n": "–"}
-        ours, others = runs.get(claim.arm), runs.get(claim.other)
-        if ours and others:
-            ours, others = (accuracies(ours, ends[0]), accuracies(others, ends[1]))
-            low, high = interval(ours, others)
-            row["difference"] = f"{100 * (np.mean(ours) - np.mean(others)):+.1f}" + (
-                " (no interval)" if isnan(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-            )
-            row["n"] = f"{len(ours)}, {len(others)}"
-        row["verdict"] = (
-            verdict(claim.relation, low, high, claim.margin) if ours and others else "not run"
+        ours, others = (
+            accuracies(runs.get(arm, ()), end)
+            for arm, end in zip((claim.arm, claim.other), ends, strict=True)
         )
-        rows.append(row)
+        row = {"claim": claim, "text": text, "ours": ours, "others": others}
+        row |= {"difference": None, "low": nan, "high": nan, "verdict": "not run"}
+        if ours and others:
+            low, high = interval(ours, others)
+            row |= {"low": low, "high": high}
+            row["difference"] = float(np.mean(ours) - np.mean(others))
+            row["verdict"] = verdict(claim.relation, low, high, claim.margin)
+        found.append(row)
+    return found
+
+
+def points(row: Mapping) -> str:
+    """A judged claim's difference in points of accuracy: '+1.2 [+0.3, +2.1]', or '–'."""
+    if row["difference"] is None:
+        return "–"
+    digits = 1 if row["claim"].margin >= 0.001 else 2
+    text, low, high = (f"{100 * row[k]:+.{digits}f}" for k in ("difference", "low", "high"))
+    return f"{text} (no interval)" if isnan(row["low"]) else f"{text} [{low}, {high}]"
+
+
+def verdicts(claims, arms, runs, *, shorter: int = 1) -> pd.DataFrame:
+    """`judged` in print: a row a claim, with who says it, our difference in points of accuracy
+    and its interval, n of both arms, and the verdict.
+    """
+    rows = [
+        {
+            "claim": row["text"],
+            "who says it": row["claim"].source,
+            "difference": points(row),
+            "n": f"{len(row['ours'])}, {len(row['others'])}",
+            "verdict": row["verdict"],
+        }
+        for row in judged(claims, arms, runs, shorter=shorter)
+    ]
     columns = ["claim", "who says it", "difference", "n", "verdict"]
     return pd.DataFrame(rows, columns=columns).set_index("claim")

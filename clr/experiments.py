@@ -141,6 +141,19 @@ def subset(dataset: str, seeds: int) -> Runs:
     return _runs(arms, seeds, dataset=dataset, test_every=200)
 
 
+def stepsize(dataset: str, seeds: int) -> Runs:
+    """How long half a cycle should be (CLR 3.2): 2,560 iterations in 16 cycles, or 8, 4, 2, 1.
+
+    Triangular with the paper's bounds. Meant for 8,000 images, whose epoch is 80 iterations: 1,
+    2, 4, 8 and 16 epochs, where the paper advises 2 to 10.
+    """
+    arms = {
+        f"stepsize {n}": (Triangular(0.001, 0.006, n), 2560, {})
+        for n in (80, 160, 320, 640, 1280)
+    }
+    return _runs(arms, seeds, dataset=dataset, test_every=80)
+
+
 def _superconvergence(dataset: str, seeds: int, cycle: int, **common) -> Runs:
     """One cycle of `cycle` iterations, a step schedule eight times as long, and controls."""
     up = cycle // 2
@@ -237,6 +250,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[str, int], Runs], str]] = {
     "laptop": (laptop, "cifar10"),
     "subset": (subset, "cifar10"),
     "range_test": (range_test, "cifar10"),
+    "stepsize": (stepsize, "cifar10"),
     "superconvergence": (superconvergence, "cifar10"),
     "superconvergence_small": (superconvergence_small, "cifar10"),
     "mnist": (mnist, "mnist"),

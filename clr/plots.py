@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from clr import claims
+from clr import tables
 from clr.bounds import Bounds
 from clr.policies import WAVES, ExpRange, ExpRangeAmplitude, Policy, Triangular, Triangular2
 from clr.range_test import RangeTest
@@ -166,7 +166,7 @@ def published(place: str, runs: Mapping[str, Sequence[Run]], *, ax):
     """Stars where `place` publishes an accuracy, in the colours that `histories` gives."""
     styles = _styles({k: v[0].config.policy for k, v in runs.items()})
     label = "published"
-    for row in claims.published(place).itertuples():
+    for row in tables.published(place).itertuples():
         colour = styles.get(row.policy, {}).get("color", COLOURS.get(row.policy, "black"))
         star = {"marker": "*", "s": 130, "edgecolor": "black", "zorder": 5, "clip_on": False}
         ax.scatter(row.iterations, row.accuracy, color=colour, label=label, **star)

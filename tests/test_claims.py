@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from clr import claims
+from clr import claims, tables
 from clr.data import ROOT
 from clr.experiments import EXPERIMENTS
 from clr.policies import Fixed
@@ -34,20 +34,20 @@ def test_published_numbers_are_fractions_with_a_source():
         assert row["source"] and (row["accuracy"] or (row["base_lr"] and row["max_lr"]))
         assert 0.5 < float(row["accuracy"] or 0.9) < 1 and 0 <= float(row["sd"] or 0) < 0.02
         assert row["place"].startswith({"1506.01186": "CLR", "1708.07120": "SC"}[row["paper"]])
-    table = claims.published("CLR Table 1").set_index("policy")["accuracy"]
+    table = tables.published("CLR Table 1").set_index("policy")["accuracy"]
     assert table["triangular2"] == 0.814 and table["exp_range"] == 0.822
-    assert len(claims.published("SC Table 2", "MNIST")) == 6
+    assert len(tables.published("SC Table 2", "MNIST")) == 6
     with pytest.raises(ValueError, match="place must be one of CLR Table 1, .*; got 'x'"):
-        claims.published("x")
+        tables.published("x")
     with pytest.raises(ValueError, match="dataset must be one of CIFAR-10, Im.*; got 'MNIST'"):
-        claims.published("CLR Table 1", "MNIST")
+        tables.published("CLR Table 1", "MNIST")
 
 
 def test_percent():
-    assert claims.percent(0.8141) == "81.4"
-    assert claims.percent(0.8141, 0.0032) == "81.4 ± 0.3"
-    assert claims.percent(0.9925, 0.0003, digits=2) == "99.25 ± 0.03"
-    assert claims.percent(float("nan")) == "–"
+    assert tables.percent(0.8141) == "81.4"
+    assert tables.percent(0.8141, 0.0032) == "81.4 ± 0.3"
+    assert tables.percent(0.9925, 0.0003, digits=2) == "99.25 ± 0.03"
+    assert tables.percent(float("nan")) == "–"
 
 
 def test_summary():
@@ -55,7 +55,7 @@ def test_summary():
         "quick": [run([0.1, 0.6, 0.8]), run([0.1, 0.4, 0.6])],
         "never": [run([0.1, 0.2, 0.3])],
     }
-    table = claims.summary(runs, reach=0.5)
+    table = tables.summary(runs, reach=0.5)
     assert table.loc["quick"].tolist() == [20, 2, "70.0 ± 14.1", "2 of 2", "15"]
     assert table.loc["never"].tolist() == [20, 1, "30.0", "0 of 1", "–"]
 
@@ -67,19 +67,19 @@ def test_table_has_a_row_an_arm_also_when_it_was_not_run():
         "mine": [RunConfig(Fixed(0.3), 20)],
     }
     runs = {"fixed": [run([0.1, 0.5, 0.8]), run([0.1, 0.5, 0.9])], "mine": [run([0.1, 0.4])]}
-    table = claims.table("CLR Table 1", arms, runs)
+    table = tables.results("CLR Table 1", arms, runs)
     assert list(table.columns)[-1] == "hours"  # none diverged
     assert table.loc["fixed"].tolist() == ["70,000", "81.4", "20", "85.0 ± 7.1", 2, "2"]
     assert table.loc["exp_range"].tolist() == ["42,000", "82.2", "30", "not run", 0, "–"]
     assert table.loc["mine"].tolist() == ["–", "–", "20", "40.0", 1, "2"]
     broken = replace(run([0.1, 0.1]), ended="diverged at iteration 3")
-    table = claims.table("CLR Table 1", arms, runs | {"mine": [broken]})
+    table = tables.results("CLR Table 1", arms, runs | {"mine": [broken]})
     assert table.loc["mine", "diverged"] == "1 of 1" and table.loc["fixed", "diverged"] == ""
 
 
 def test_made_on_names_data_and_machine():
     runs = {"a": [run([0, 0.1]), run([0, 0.2])], "b": [run([0, 1], dataset="cifar10")]}
-    assert claims.made_on(runs) == [
+    assert tables.made_on(runs) == [
         "CIFAR-10 (8 + 2 images), on a CPU, threads: 1, torch 2",
         "digits (8 + 2 images), on a CPU, threads: 1, torch 2",
     ]
@@ -150,6 +150,7 @@ def test_the_margin_is_the_claims_own():
         ("superconvergence", claims.SUPERCONVERGENCE, 1),
         ("superconvergence_small", claims.SUPERCONVERGENCE, 1),
         ("mnist", claims.MNIST, 1),
+        ("stepsize", claims.STEPSIZE, 1),
     ],
 )
 def test_every_claim_is_about_arms_of_the_experiment(name, rules, scale):

@@ -1,0 +1,136 @@
+"""The papers' numbers and our runs, side by side, as tables for the notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan, nan
+
+import numpy as np
+import pandas as pd
+
+from clr import checks
+from clr.data import ROOT
+from clr.runs import Run
+from clr.training import RunConfig
+
+_TITLES = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "mnist": "MNIST",
+    "folder:cifar10-jpeg": "CIFAR-10 (JPEG copy)",
+}
+
+
+def published(place: str, dataset: str = "CIFAR-10") -> pd.DataFrame:
+    """The published numbers of one table or figure, from `data/published.csv`.
+
+    Accuracies and standard deviations are fractions; a range test's row has bounds instead.
+    Raises ValueError, naming the places (or the data sets) there are.
+    """
+    types = {"paper": str, "iterations": "Int64", "epochs": "Int64"}
+    rows = pd.read_csv(ROOT / "data" / "published.csv", dtype=types)
+    for column, value in (("place", place), ("dataset", dataset)):
+        checks.one_of(column, value, rows[column].unique())
+        rows = rows[rows[column] == value]
+    return rows.reset_index(drop=True)
+
+
+def percent(mean: float, sd: float | None = None, digits: int = 1) -> str:
+    """A fraction as printed: '81.4' or '81.4 ± 0.3'; '–' for a missing value."""
+    if pd.isna(mean):
+        return "–"
+    text = f"{100 * mean:.{digits}f}"
+    return text if sd is None or pd.isna(sd) else f"{text} ± {100 * sd:.{digits}f}"
+
+
+def first_at(run: Run, accuracy: float) -> float:
+    """The first recorded iteration with at least that test accuracy; NaN if never."""
+    reached = run.history.loc[run.history["test_accuracy"] >= accuracy, "iteration"]
+    return float(reached.iloc[0]) if len(reached) else float("nan")
+
+
+def summary(runs: Mapping[str, Sequence[Run]], *, reach: float) -> pd.DataFrame:
+    """One row a label: n, final test accuracy (mean ± sd, in percent), iterations, and
+    the median iteration at which test accuracy first reached `reach` (a fraction).
+    """
+    rows = []
+    for label, seeds in runs.items():
+        finals = pd.Series([run.final_accuracy for run in seeds])
+        reached = pd.Series([first_at(run, reach) for run in seeds])
+        median = reached.fillna(float("inf")).median()
+        rows.append(
+            {
+                "policy": label,
+                "iterations": seeds[0].config.iterations,
+                "n": len(seeds),
+                "final accuracy, %": percent(finals.mean(), finals.std()),
+                f"reached {100 * reach:g} %": f"{int(reached.notna().sum())} of {len(seeds)}",
+                "at iteration (median)": "–" if median == float("inf") else f"{median:.0f}",
+            }
+        )
+    return pd.DataFrame(rows).set_index("policy")
+
+
+def data_name(run: Run) -> str:
+    """What the run's data is called in print."""
+    name = run.data["name"]
+    return _TITLES.get(name, name.removeprefix("folder:"))
+
+
+def made_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """A line for each data set and machine: 'CIFAR-10 (50,000 images), on a CPU …'."""
+    return sorted(
+        {
+            f"{data_name(run)} ({run.data['train']:,} + {run.data['test']:,} images), "
+            f"on a {run.provenance['device']}, threads: {run.provenance['threads']}, "
+            f"torch {run.provenance['torch']}"
+            for each in runs.values()
+            for run in each
+        }
+    )
+
+
+def _length(row) -> str:
+    """How long a published run was: its iterations or epochs, as far as they are given."""
+    if row is None or (pd.isna(row.iterations) and pd.isna(row.epochs)):
+        return "–"
+    return f"{row.epochs} epochs" if pd.isna(row.iterations) else f"{row.iterations:,}"
+
+
+def results(
+    place: str,
+    arms: Mapping[str, Sequence[RunConfig]],
+    runs: Mapping[str, Sequence[Run]],
+    *,
+    dataset: str = "CIFAR-10",
+    digits: int = 1,
+) -> pd.DataFrame:
+    """One row an arm: what `place` publishes for it, and our runs of it, or 'not run'.
+
+    Accuracies are in percent with `digits` decimals, ours mean ± sd; hours are one run's.
+    `dataset` is the one that `place` is about.
+    """
+    paper = published(place, dataset).set_index("policy")
+    rows = []
+    for arm, configs in arms.items():
+        theirs = paper.loc[arm] if arm in paper.index else None
+        each = runs.get(arm, [])
+        finals = pd.Series([run.final_accuracy for run in each], dtype=float)
+        ended = [run.ended for run in each if run.ended != "finished"]
+        hours = np.mean([run.provenance["seconds"] for run in each]) / 3600 if each else nan
+        rows.append(
+            {
+                "arm": arm,
+                "paper: iterations": _length(theirs),
+                "paper, %": "–"
+                if theirs is None
+                else percent(theirs.accuracy, theirs.sd, digits),
+                "our iterations": f"{configs[0].iterations:,}",
+                "ours, %": percent(finals.mean(), finals.std(), digits) if each else "not run",
+                "n": len(each),
+                "hours": "–" if isnan(hours) else f"{hours:.2g}",
+                "diverged": f"{len(ended)} of {len(each)}" if ended else "",
+            }
+        )
+    found = pd.DataFrame(rows).set_index("arm")
+    return found if found["diverged"].any() else found.drop(columns="diverged")
