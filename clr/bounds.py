@@ -1,8 +1,10 @@
 """How base_lr and max_lr are read off a range test's curves: methods, by name.
 
 The paper (CLR 3.3) reads accuracy by eye: base_lr where it starts to rise, max_lr where the
-rise slows, gets ragged or turns into a fall; or base_lr as a third or a fourth of max_lr. The
-methods that read the loss are what other tools do; they give one rate.
+rise slows, gets ragged or turns into a fall; or base_lr as a third or a fourth of max_lr. Of
+these three ends "accuracy" takes the first, which repeats from seed to seed, and "falls" the
+last, which does so much less. The methods that read the loss are what other tools do; they
+give one rate.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ import numpy as np
 from clr import checks
 
 WINDOW = 5  # rows in the running median
-RISE = FALL = 0.1  # shares of the curve's whole rise
+START, SLOW = 0.25, 0.9  # shares of the curve's whole rise: it is under way, it slows down
+FALL = 0.1  # the share that has to be lost again
+FLAT = 0.05  # a rise below this is none
+LATE = 0.85  # a rise that ends in the rest of the range has not been seen to end
 
 
 @dataclass(frozen=True)
@@ -49,40 +54,69 @@ def smoothed(values) -> np.ndarray:
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
 
 
-def _by_accuracy(lr, accuracy):
-    """base_lr: the rate from which on a tenth of the whole rise is done, up to the top.
-    max_lr: the last one before accuracy is a tenth of the rise below its best since then.
-    """
+def _rise(accuracy):
+    """(smoothed curve, index of its top, its lowest value up to there)."""
     smooth = smoothed(accuracy)
     top = int(smooth.argmax())
-    low, high = smooth[: top + 1].min(), smooth[top]
-    if high - low < 0.05:
-        return None, None, f"flat: it stays within {low:.3f} and {high:.3f}"
-    below = np.flatnonzero(smooth[: top + 1] < low + RISE * (high - low))
-    first = int(below[-1]) + 1 if len(below) else 0
-    best = np.maximum.accumulate(smooth[first:])
-    broken = best - smooth[first:] > FALL * (high - low)
-    if not broken.any():
-        return float(lr[first]), None, "it never falls: raise the range's end"
-    return float(lr[first]), float(lr[first + int(np.argmax(broken)) - 1]), "read off"
+    return smooth, top, smooth[: top + 1].min()
+
+
+def _crossing(lr, smooth, level, first):
+    """The rate at which the curve comes to `level`, on its way to row `first`."""
+    before, after = smooth[first - 1], smooth[first]
+    share = (level - before) / (after - before)
+    return float(lr[first - 1] + share * (lr[first] - lr[first - 1]))
+
+
+def _by_accuracy(lr, accuracy, broke):
+    """base_lr: the rate from which on a quarter of the whole rise is done, up to the top.
+    max_lr: the rate at which nine tenths of it are done for the first time since then.
+    """
+    smooth, top, low = _rise(accuracy)
+    rise = smooth[top] - low
+    if rise < FLAT:
+        return None, None, f"flat: it stays within {low:.3f} and {smooth[top]:.3f}"
+    start, slow = low + START * rise, low + SLOW * rise
+    first = int(np.flatnonzero(smooth[:top] < start)[-1]) + 1
+    base = _crossing(lr, smooth, start, first)
+    highest = _crossing(lr, smooth, slow, first + int(np.argmax(smooth[first:] >= slow)))
+    if not broke and highest > lr[0] + LATE * (lr[-1] - lr[0]):
+        return base, None, "it rises up to the end and never slows: raise the range's end"
+    return base, highest, "read off"
+
+
+def _until_it_falls(lr, accuracy, broke):
+    """base_lr as above; max_lr: the last rate before accuracy is a tenth of the rise below its
+    best so far.
+    """
+    base, _, why = _by_accuracy(lr, accuracy, broke)
+    if base is None:
+        return None, None, why
+    smooth, top, low = _rise(accuracy)
+    after = lr >= base
+    best = np.maximum.accumulate(smooth[after])
+    fallen = best - smooth[after] > FALL * (smooth[top] - low)
+    if not fallen.any():
+        return base, None, "it never falls: raise the range's end"
+    return base, float(lr[after][max(0, int(np.argmax(fallen)) - 1)]), "read off"
 
 
 def _share(part):
-    def read(lr, accuracy):
-        _, high, why = _by_accuracy(lr, accuracy)
+    def read(lr, accuracy, broke):
+        _, high, why = _by_accuracy(lr, accuracy, broke)
         return None if high is None else high / part, high, why
 
     return read
 
 
-def _loss_steepest(lr, loss):
+def _loss_steepest(lr, loss, broke):
     falls = np.diff(smoothed(loss))
     if falls.min() >= 0:
         return None, None, "monotone: the loss never falls"
     return None, float(lr[int(falls.argmin()) + 1]), "read off; this method gives one rate"
 
 
-def _loss_minimum(lr, loss):
+def _loss_minimum(lr, loss, broke):
     smooth = smoothed(loss)
     lowest = int(smooth.argmin())
     if lowest in (0, len(lr) - 1):
@@ -92,6 +126,7 @@ def _loss_minimum(lr, loss):
 
 METHODS = {
     "accuracy": _by_accuracy,
+    "falls": _until_it_falls,
     "max/3": _share(3),
     "max/4": _share(4),
     "loss steepest": _loss_steepest,
@@ -99,17 +134,14 @@ METHODS = {
 }
 
 
-def _read(lr, values, method):
+def _read(lr, values, method, ended):
     """(base_lr, max_lr, why) off one curve, whose missing values are left out."""
     lr, values = np.asarray(lr, float), np.asarray(values, float)
     there = np.isfinite(values)
     if there.sum() < 2 * WINDOW:
-        return (
-            None,
-            None,
-            f"too short: {there.sum()} rows with a value, {2 * WINDOW} are needed",
-        )
-    return METHODS[method](lr[there], values[there])
+        why = f"too short: {there.sum()} rows with a value, {2 * WINDOW} are needed"
+        return None, None, why
+    return METHODS[method](lr[there], values[there], ended != "finished")
 
 
 def read(test, method: str = "accuracy") -> Bounds:
@@ -117,8 +149,9 @@ def read(test, method: str = "accuracy") -> Bounds:
     checks.one_of("method", method, METHODS)
     column = "train_loss" if method.startswith("loss") else test.watched
     table = test.column(column)
-    base, top, why = _read(table.index, table.median(axis=1), method)
-    if base is None and top is None and all(end != "finished" for end in test.ended):
-        why += f"; it {test.ended[0]}"
-    seeds = tuple(_read(table.index, table[i], method)[:2] for i in table)
+    all_ended = "finished" if "finished" in test.ended else test.ended[0]
+    base, top, why = _read(table.index, table.median(axis=1), method, all_ended)
+    if base is None and top is None and all_ended != "finished":
+        why += f"; it {all_ended}"
+    seeds = tuple(_read(table.index, table[i], method, test.ended[i])[:2] for i in table)
     return Bounds(base, top, method, why, seeds)

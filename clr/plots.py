@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 
 from clr import tables
-from clr.bounds import Bounds
+from clr.bounds import Bounds, smoothed
 from clr.policies import WAVES, ExpRange, ExpRangeAmplitude, Policy, Triangular, Triangular2
 from clr.range_test import RangeTest
 from clr.runs import Run
@@ -201,21 +202,30 @@ def _aligned(columns):
 def range_test(test: RangeTest, bounds: Bounds | None = None, *, ax=None):
     """What was watched against the rate: a thin line a seed, and their median.
 
-    `bounds` marks base_lr and max_lr; those that read the loss are drawn on the loss.
+    `bounds` are drawn on the curve that they are read off, the smoothed median: a point and a
+    line down from it for base_lr and for max_lr, and on the axis a tick for each seed's own.
     """
     ax, colour = _axes(ax), COLOURS["range_ramp"]
     loss = bounds is not None and bounds.method.startswith("loss")
     table = test.column("train_loss" if loss else test.watched).dropna(how="all")
     ax.plot(table.index, table, color=colour, lw=0.8, alpha=0.6)
-    label = f"median (n = {table.shape[1]})"
-    ax.plot(table.index, table.median(axis=1), color=colour, lw=2.5, label=label)
+    median, label = table.median(axis=1), f"median (n = {table.shape[1]})"
     if bounds is not None:
-        for name, dashes in (("base_lr", ":"), ("max_lr", "--")):
-            if (value := getattr(bounds, name)) is not None:
-                text = f"{name} = {value:.2g} ({bounds.method})"
-                ax.axvline(value, color="black", ls=dashes, lw=1.2, label=text)
+        median, label = pd.Series(smoothed(median), median.index), f"{label}, smoothed"
+    ax.plot(median.index, median, color=colour, lw=2.5, label=label)
     ax.set(
         xlabel="learning rate", ylabel="train loss" if loss else test.watched.replace("_", " ")
     )
+    bottom = ax.get_ylim()[0]
+    names = {} if bounds is None else {"base_lr": (0, ":"), "max_lr": (1, "--")}
+    for name, (i, dashes) in names.items():
+        if (value := getattr(bounds, name)) is not None:
+            height = float(np.interp(value, median.index, median))
+            text = f"{name} = {value:.2g} ({bounds.method})"
+            ax.plot([value, value], [bottom, height], color="black", ls=dashes, label=text)
+            ax.plot(value, height, "o", color="black", ms=5)
+        seeds = [each[i] for each in bounds.seeds if each[i] is not None]
+        ax.plot(seeds, [bottom] * len(seeds), "|", color="black", ms=10, clip_on=False)
+    ax.set_ylim(bottom=bottom)
     _legend(ax)
     return ax

@@ -36,8 +36,9 @@ def read(accuracy, method="accuracy", **kwargs):
 
 def test_bounds_of_a_clean_curve():
     base, top = read(curve(0.2, 0.7))
-    assert base == pytest.approx(0.21, abs=0.011)  # a tenth of the rise
-    assert top == pytest.approx(0.69, abs=0.011)
+    assert base == pytest.approx(0.225)  # a quarter of the rise is done
+    assert top == pytest.approx(0.29)  # nine tenths
+    assert read(curve(0.2, 0.7), "falls") == (base, pytest.approx(0.69, abs=0.011))
     assert read(curve(0.2, 0.7), "max/3") == (top / 3, top)
     assert read(curve(0.2, 0.7), "max/4") == (top / 4, top)
 
@@ -59,6 +60,12 @@ def test_noise_moves_them_a_little():
     assert read(noisy) == pytest.approx(read(curve(0.2, 0.7)), abs=0.02)
 
 
+def test_a_peak_before_a_collapse_is_not_taken_for_the_end_of_the_rise():
+    accuracy = np.where(LR < 0.1, 0.8, curve(0.2, 2.0))
+    base, top = read(accuracy)
+    assert 0.2 < base < top < 0.3
+
+
 def test_the_loss_gives_one_rate():
     loss = np.interp(LR, [0.2, 0.3, 0.6, 1.0], [2.3, 1.0, 0.5, 3.0])
     bounds = test_of(curve(0.2, 0.7), loss=loss).bounds("loss steepest")
@@ -72,8 +79,10 @@ def test_the_loss_gives_one_rate():
     [
         (np.full(101, 0.1), None, "accuracy", "flat"),
         (np.linspace(0.3, 0.1, 101), None, "accuracy", "flat"),
-        (curve(0.2, 2.0), None, "accuracy", "never falls"),
-        (curve(0.2, 2.0), None, "max/3", "never falls"),
+        (np.linspace(0.1, 0.9, 101), None, "accuracy", "never slows"),
+        (np.linspace(0.1, 0.9, 101), None, "max/3", "never slows"),
+        (curve(0.2, 2.0), None, "falls", "never falls"),
+        (np.full(101, 0.1), None, "falls", "flat"),
         (curve(0.2, 0.7), np.linspace(1, 2, 101), "loss steepest", "monotone"),
         (curve(0.2, 0.7), np.linspace(2, 1, 101), "loss minimum/10", "monotone"),
         (np.where(LR < 0.05, 0.1, np.nan), None, "accuracy", "too short: 5 rows"),
@@ -92,22 +101,29 @@ def test_a_run_that_broke_at_once_says_where():
 
 
 def test_seeds_are_read_one_by_one_and_pooled():
-    test = test_of(curve(0.2, 0.6), curve(0.2, 0.7), curve(0.2, 0.8))
-    bounds, singly = test.bounds(), [test_of(curve(0.2, f)).bounds() for f in (0.6, 0.7, 0.8)]
-    assert bounds.seeds == tuple((b.base_lr, b.max_lr) for b in singly)
+    curves = [curve(rise, 0.8) for rise in (0.2, 0.25, 0.3)]
+    bounds = test_of(*curves).bounds()
+    assert bounds.seeds == tuple(read(each) for each in curves)
     assert (bounds.base_lr, bounds.max_lr) == bounds.seeds[1]
-    assert bounds.spread() == {"base_lr": 1.0, "max_lr": pytest.approx(0.79 / 0.59, rel=0.02)}
+    assert bounds.spread() == pytest.approx({"base_lr": 0.325 / 0.225, "max_lr": 0.39 / 0.29})
     assert np.isnan(test_of(curve(0.2, 0.6)).bounds().spread()["max_lr"])
 
 
 def test_a_seed_that_ended_early_counts_as_far_as_it_went():
     test = test_of(curve(0.2, 0.7), curve(0.2, 0.7), curve(0.2, 0.7))
-    test.curves[0] = test.curves[0][:50]
-    assert test.bounds().seeds[0][1] is None
+    test.curves[0] = test.curves[0][:32]
+    assert test.bounds().seeds[0][1] is None  # up to 0.31 it has not been seen to end
     assert test.bounds().max_lr == test_of(curve(0.2, 0.7)).bounds().max_lr
 
 
+def test_a_run_that_broke_while_it_rose_is_read_up_to_there():
+    test = test_of(np.where(LR < 0.5, np.linspace(0.1, 0.9, 101), np.nan))
+    assert test.bounds().max_lr is None
+    test.ended[0] = "diverged at iteration 50"
+    assert test.bounds().max_lr == pytest.approx(0.44, abs=0.02)
+
+
 def test_unknown_methods_are_refused():
-    with pytest.raises(ValueError, match="method must be one of accuracy, max/3"):
+    with pytest.raises(ValueError, match="method must be one of accuracy, falls, max/3"):
         test_of(curve(0.2, 0.7)).bounds("valley")
-    assert len(METHODS) == 5
+    assert len(METHODS) == 6

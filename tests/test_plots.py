@@ -47,14 +47,19 @@ def test_histories_show_mean_and_range_of_the_seeds():
     assert ax.get_legend().texts[0].get_text() == "fixed (n = 2)"
 
 
-def test_range_test_marks_the_bounds():
+def test_range_test_draws_how_the_bounds_are_read():
     test = RangeTest.from_runs([run([0.1, 0.5, 0.9], RangeRamp(0, 1, 20))] * 2)
-    ax = plots.range_test(test, Bounds(0.25, None, "accuracy", ""))
-    assert ax.lines[-1].get_xdata() == [0.25, 0.25] and ax.get_ylabel() == "test accuracy"
+    bounds = Bounds(0.25, None, "accuracy", "", ((0.2, None), (0.3, 0.9)))
+    ax = plots.range_test(test, bounds)
+    median, down, point, base, top = ax.lines[2:]
+    assert list(down.get_xdata()) == [0.25, 0.25] and list(point.get_xdata()) == [0.25]
+    assert point.get_ydata()[0] == np.interp(0.25, median.get_xdata(), median.get_ydata())
+    assert list(base.get_xdata()) == [0.2, 0.3] and list(top.get_xdata()) == [0.9]
     labels = [text.get_text() for text in ax.get_legend().texts]
-    assert labels == ["median (n = 2)", "base_lr = 0.25 (accuracy)"]
+    assert labels == ["median (n = 2), smoothed", "base_lr = 0.25 (accuracy)"]
     ax = plots.range_test(test, Bounds(None, 0.5, "loss steepest", ""))
     assert ax.get_ylabel() == "train loss"
+    assert plots.range_test(test).get_ylabel() == "test accuracy"
 
 
 def test_published_are_stars_in_the_colour_of_the_arm():
