@@ -1,8 +1,9 @@
-"""The command line: `run` the notebooks headless, `sweep` experiments, `bench` the training."""
+"""The command line: `run` notebooks, `sweep` experiments, list `claims`, `bench` training."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from functools import partial
@@ -73,6 +74,17 @@ def sweep(args: argparse.Namespace) -> int:
         print("\nstopped; the same command goes on from there")
         return 130
     return 1 if failed else 0
+
+
+def claims(args: argparse.Namespace) -> int:
+    """Print every claim and every published number beside our runs."""
+    from clr import scoreboard
+
+    if args.json:
+        print(scoreboard.as_json())
+        return 0
+    print(scoreboard.as_markdown() if args.markdown else scoreboard.as_text())
+    return 0
 
 
 def bench(args: argparse.Namespace) -> int:
@@ -157,6 +169,13 @@ def main(argv: list[str] | None = None) -> int:
     }.items():
         command.add_argument(name, **values)
     command.set_defaults(do=sweep)
+    command = commands.add_parser(
+        "claims", help="the papers' claims beside our runs", description=claims.__doc__
+    )
+    formats = command.add_mutually_exclusive_group()
+    formats.add_argument("--json", action="store_true", help="as JSON, numbers as numbers")
+    formats.add_argument("--markdown", action="store_true", help="as tables in Markdown")
+    command.set_defaults(do=claims)
     command = commands.add_parser("bench", help="measure", description=bench.__doc__)
     command.add_argument("--against", default="", metavar="fastai,lightning", help="these too")
     command.add_argument(
@@ -165,4 +184,8 @@ def main(argv: list[str] | None = None) -> int:
     command.set_defaults(do=bench)
     args = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    return args.do(args)
+    try:
+        return args.do(args)
+    except BrokenPipeError:  # whoever read our output has had enough, as in `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -210,15 +210,16 @@ def mnist(dataset: str, seeds: int) -> Runs:
     """
     epoch = 60_000 / 512
 
-    def cycle(epochs, stepsize):
+    def cycle(epochs, stepsize, low=0.01):
         up = round(stepsize * epoch)
-        rate, momentum = OneCycle(0.01, 0.1, up), OneCycleMomentum(0.8, 0.95, up)
+        rate, momentum = OneCycle(low, 10 * low, up), OneCycleMomentum(0.8, 0.95, up)
         return rate, round(epochs * epoch), {"momentum_policy": momentum}
 
     drops = (5000, 7000, 8000, 9000, 9500)
     arms = {
         "inv": (Inv(0.01, 0.0001, 0.75), 10_000, {}),
         "step": (Step(0.01, drops, 0.9), 10_000, {}),
+        "1cycle, 85 epochs": cycle(85, 40, 0.02),
         "1cycle, 50 epochs": cycle(50, 23),
         "1cycle, 25 epochs": cycle(25, 12),
         "1cycle, 12 epochs": cycle(12, 5),

@@ -17,6 +17,7 @@ import seaborn as sns
 
 from clr import tables
 from clr.bounds import Bounds, smoothed
+from clr.claims import RELATIONS
 from clr.policies import WAVES, ExpRange, ExpRangeAmplitude, Policy, Triangular, Triangular2
 from clr.range_test import RangeTest
 from clr.runs import Run
@@ -188,6 +189,58 @@ def rates(runs: Mapping[str, Sequence[Run]], *, ax=None):
         ax.plot(t, run.config.policy(t), lw=1, **style)
         ax.plot("iteration", "lr", ".", ms=4, color=style["color"], data=run.history)
     ax.set(xlabel="iteration", ylabel="learning rate", ylim=(0, None))
+    return ax
+
+
+def _forest(rows: int):
+    """Axes with room for that many lines with names."""
+    size = (7.2, 1 + 0.26 * rows)
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+VERDICTS = {"reproduced": _BLIND[2], "not reproduced": _BLIND[3], "undecided": _BLIND[7]}
+
+
+def claims(rows: Sequence[Mapping], *, ax=None):
+    """The judged claims of `clr.scoreboard.comparisons`: differences and their intervals.
+
+    A grey bar is what a claim allows; the colour is the verdict. Claims that were not run are
+    left out.
+    """
+    rows = [row for row in rows if row["verdict"] in VERDICTS]
+    ax = _forest(len(rows)) if ax is None else ax
+    values = [100 * row[k] for row in rows for k in ("difference", "low", "high") if row[k]]
+    edge = 1.1 * max(map(abs, values), default=1)
+    for y, row in enumerate(rows):
+        low, high = (100 * row["margin"] * share for share in RELATIONS[row["relation"]])
+        low, high = max(low, -edge), min(high, edge)
+        ax.barh(y, high - low, left=low, height=0.8, color="0.92", zorder=0)
+        colour = VERDICTS[row["verdict"]]
+        if row["low"] is not None:
+            ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=3)
+        ax.plot(100 * row["difference"], y, "o", color=colour, ms=6)
+    ax.set(xlim=(-edge, edge), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
+    ax.set_yticklabels([row["claim"] for row in rows], fontsize="small")
+    ax.set_xlabel("difference in test accuracy, points")
+    for verdict, colour in VERDICTS.items():
+        ax.plot([], [], "o-", color=colour, lw=3, label=verdict)
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}
+    ax.legend(fontsize="small", frameon=False, **place)
+    return ax
+
+
+def numbers(rows: Sequence[Mapping], *, ax=None):
+    """The accuracies of `clr.scoreboard.numbers`: ours (± sd) minus the published."""
+    rows = [row for row in rows if row["mean"] is not None]
+    ax = _forest(len(rows)) if ax is None else ax
+    for y, row in enumerate(rows):
+        dots = {"xerr": 100 * (row["sd"] or 0), "color": COLOURS.get(row["policy"], "black")}
+        ax.errorbar(100 * (row["mean"] - row["accuracy"]), y, fmt="o", lw=3, **dots)
+    ax.axvline(0, color="black", lw=1)
+    ax.set(ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
+    names = [f"{r['place']}, {r['policy']}, {r['setting']}: {r['paper']} %" for r in rows]
+    ax.set_yticklabels(names, fontsize="small")
+    ax.set_xlabel("ours minus the published, points")
     return ax
 
 

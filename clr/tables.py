@@ -13,6 +13,7 @@ from clr.data import ROOT
 from clr.runs import Run
 from clr.training import RunConfig
 
+PUBLISHED = ROOT / "data" / "published.csv"
 _TITLES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -28,7 +29,7 @@ def published(place: str, dataset: str = "CIFAR-10") -> pd.DataFrame:
     Raises ValueError, naming the places (or the data sets) there are.
     """
     types = {"paper": str, "iterations": "Int64", "epochs": "Int64"}
-    rows = pd.read_csv(ROOT / "data" / "published.csv", dtype=types)
+    rows = pd.read_csv(PUBLISHED, dtype=types)
     for column, value in (("place", place), ("dataset", dataset)):
         checks.one_of(column, value, rows[column].unique())
         rows = rows[rows[column] == value]
@@ -98,7 +99,7 @@ def _length(row) -> str:
 
 
 def results(
-    place: str,
+    place: str | None,
     arms: Mapping[str, Sequence[RunConfig]],
     runs: Mapping[str, Sequence[Run]],
     *,
@@ -107,13 +108,14 @@ def results(
 ) -> pd.DataFrame:
     """One row an arm: what `place` publishes for it, and our runs of it, or 'not run'.
 
-    Accuracies are in percent with `digits` decimals, ours mean ± sd; hours are one run's.
-    `dataset` is the one that `place` is about.
+    Without a `place` (for a protocol of our own) the paper's columns are left out. Accuracies
+    are in percent with `digits` decimals, ours mean ± sd; hours are one run's. `dataset` is the
+    one that `place` is about.
     """
-    paper = published(place, dataset).set_index("policy")
+    paper = None if place is None else published(place, dataset).set_index("policy")
     rows = []
     for arm, configs in arms.items():
-        theirs = paper.loc[arm] if arm in paper.index else None
+        theirs = paper.loc[arm] if paper is not None and arm in paper.index else None
         each = runs.get(arm, [])
         finals = pd.Series([run.final_accuracy for run in each], dtype=float)
         ended = [run.ended for run in each if run.ended != "finished"]
@@ -133,4 +135,5 @@ def results(
             }
         )
     found = pd.DataFrame(rows).set_index("arm")
-    return found if found["diverged"].any() else found.drop(columns="diverged")
+    unused = [] if found["diverged"].any() else ["diverged"]
+    return found.drop(columns=unused + ["paper: iterations", "paper, %"] * (place is None))

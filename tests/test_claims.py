@@ -72,6 +72,8 @@ def test_table_has_a_row_an_arm_also_when_it_was_not_run():
     assert table.loc["fixed"].tolist() == ["70,000", "81.4", "20", "85.0 ± 7.1", 2, "2"]
     assert table.loc["exp_range"].tolist() == ["42,000", "82.2", "30", "not run", 0, "–"]
     assert table.loc["mine"].tolist() == ["–", "–", "20", "40.0", 1, "2"]
+    own = tables.results(None, arms, runs)
+    assert list(own.columns) == ["our iterations", "ours, %", "n", "hours"]
     broken = replace(run([0.1, 0.1]), ended="diverged at iteration 3")
     table = tables.results("CLR Table 1", arms, runs | {"mine": [broken]})
     assert table.loc["mine", "diverged"] == "1 of 1" and table.loc["fixed", "diverged"] == ""

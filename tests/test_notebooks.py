@@ -24,12 +24,16 @@ HEADINGS = [
 ]
 TINY = {
     "01_schedule_math": {"iterations": 20},
-    "02_lr_range_test": {"iterations": 30, "seeds": 2, "test_every": 2},
+    "02_lr_range_test": {
+        "experiment": "own", "dataset": "digits",
+        "iterations": 30, "seeds": 2, "test_every": 2,
+    },
     "03_cifar10_policies": {
         "experiment": "own", "dataset": "digits",
         "iterations": 8, "stepsize": 2, "seeds": 2, "test_every": 4,
     },
     "04_super_convergence": {"cycle": 8, "seeds": 2, "test_every": 4},
+    "05_scoreboard": {"papers": "CLR"},
 }  # fmt: skip
 each = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 each_numbered = pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
@@ -161,9 +165,9 @@ def test_runs_headless_with_tiny_parameters(path, tmp_path, store):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"iteratoins": 5}, "unknown parameter iteratoins. Valid parameters: dataset: str"),
+        ({"iteratoins": 5}, "unknown parameter iteratoins. Valid parameters: experiment: str"),
         ({"iterations": "many"}, "iterations must be int; got 'many'"),
-        ({"dataset": "cifar11"}, "dataset must be one of digits"),
+        ({"dataset": "cifar11", "train": True}, "dataset must be one of digits"),
     ],
 )
 def test_bare_papermill_stops_at_a_bad_parameter(values, says, tmp_path, store):

@@ -97,3 +97,30 @@ def test_the_explorer_is_a_figure_or_widgets(monkeypatch):
     assert names == ["policy", "wave", "base_lr", "max_lr", "stepsize", "gamma"]
     for policy in draw.widget.children[0].options:
         draw(policy, "hann", 0.01, 0.006, 100, 0.9998)  # a base_lr too large is brought down
+
+
+def test_claims_are_points_with_intervals_in_the_verdicts_colour():
+    row = {"claim": "a is better than b", "relation": "better than", "margin": 0.005}
+    rows = [
+        row | {"difference": 0.02, "low": 0.01, "high": 0.03, "verdict": "reproduced"},
+        row | {"difference": -0.02, "low": None, "high": None, "verdict": "undecided"},
+        row | {"difference": None, "low": None, "high": None, "verdict": "not run"},
+    ]
+    ax = plots.claims(rows)
+    drawn = [line for line in ax.lines if len(line.get_xdata())]
+    line, first, second = drawn
+    assert line.get_xdata() == pytest.approx([1, 3]) and list(line.get_ydata()) == [0, 0]
+    assert line.get_color() == first.get_color() == plots.VERDICTS["reproduced"]
+    assert second.get_xdata() == pytest.approx([-2])
+    assert second.get_color() == plots.VERDICTS["undecided"]
+    bar = ax.patches[0]  # what "better than" allows: from zero to the edge
+    assert bar.get_x() == 0 and bar.get_x() + bar.get_width() == ax.get_xlim()[1] > 3
+
+
+def test_numbers_are_differences_to_the_published():
+    row = {"place": "CLR Table 1", "policy": "fixed", "setting": "x", "paper": "81.4"}
+    ran = row | {"accuracy": 0.814, "mean": 0.802, "sd": 0.01}
+    ax = plots.numbers([ran, row | {"accuracy": 0.814, "mean": None, "sd": None}])
+    point = ax.containers[0].lines[0]
+    assert point.get_xdata() == pytest.approx([-1.2]) and list(point.get_ydata()) == [0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["CLR Table 1, fixed, x: 81.4 %"]

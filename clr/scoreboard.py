@@ -1,0 +1,251 @@
+"""Every claim and published number beside our runs: `python -m clr claims`, notebook 5."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import isnan
+
+import numpy as np
+import pandas as pd
+
+from clr import claims, runs, tables
+from clr.claims import Claim
+from clr.experiments import EXPERIMENTS, Runs
+from clr.range_test import RangeTest
+from clr.runs import Run
+
+SEEDS = 5  # look for runs with seeds 0 to 4
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An experiment and the claims that its runs decide.
+
+    `full`: the protocol is the paper's, so that its numbers stand beside ours; one of our own
+    is `shorter` times shorter or differs otherwise.
+    """
+
+    experiment: str
+    claims: tuple[Claim, ...]
+    paper: str  # CLR or SC, as in data/published.csv
+    full: bool = False
+    shorter: int = 1
+
+
+JUDGED = (
+    Judged("table1", claims.TABLE1, "CLR", full=True),
+    Judged("tenth", claims.TABLE1, "CLR", shorter=10),
+    Judged("laptop", claims.LAPTOP, "CLR"),
+    Judged("stepsize", claims.STEPSIZE, "CLR"),
+    Judged("superconvergence", claims.SUPERCONVERGENCE, "SC", full=True),
+    Judged("superconvergence_small", claims.SUPERCONVERGENCE, "SC"),
+    Judged("mnist", claims.MNIST, "SC", full=True),
+)
+# where a table's or figure's rows are run: (place, data set) -> experiment
+RUN_BY = {
+    ("CLR Table 1", "CIFAR-10"): "table1",
+    ("CLR Fig. 3", "CIFAR-10"): "range_test",
+    ("SC Fig. 1a", "CIFAR-10"): "superconvergence",
+    ("SC Table 2", "MNIST"): "mnist",
+}
+
+
+@cache
+def _arms(experiment: str) -> tuple[Runs, dict[str, list[Run]]]:
+    """The arms of an experiment and their recorded runs: on the data with the most of them."""
+    make, meant = EXPERIMENTS[experiment]
+    names = {meant}
+    for each in make(meant, SEEDS).values():
+        other = runs.recorded(each[0], other_data=True)
+        names |= {other.data["name"]} if other else set()
+    tried = [(make(name, SEEDS), name) for name in sorted(names, key=lambda n: n != meant)]
+    tried = [(arms, runs.found(arms)) for arms, _ in tried]
+    return max(tried, key=lambda pair: sum(map(len, pair[1].values())))
+
+
+def _made(each: Sequence[Run]) -> dict[str, str]:
+    """What data and machine these runs are of, in print."""
+    return {
+        "data": "; ".join(sorted({tables.data_name(run) for run in each})) or "–",
+        "device": "; ".join(sorted({run.provenance["device"] for run in each})) or "–",
+    }
+
+
+def _command(experiment: str, arms: Sequence[str], n: int) -> str:
+    names = shlex.join(dict.fromkeys(arms))
+    return f"python -m clr sweep --experiment {experiment} --seeds {n} --arms {names}"
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    sd = np.std(values, ddof=1) if len(values) > 1 else None
+    return tables.percent(float(np.mean(values)), sd, digits) if len(values) else "not run"
+
+
+def _numbers(experiment: str) -> dict[str, float]:
+    """The published final accuracy of each arm of an experiment, as far as there is one."""
+    numbers = {}
+    for (place, dataset), name in RUN_BY.items():
+        if name == experiment and name != "range_test":
+            for row in tables.published(place, dataset).itertuples():
+                numbers[_arm(row)] = row.accuracy
+    return numbers
+
+
+def _arm(row) -> str:
+    """The arm that a row of data/published.csv is about."""
+    if row.place == "SC Table 2" and row.policy == "1cycle":
+        return f"1cycle, {row.epochs} epochs"
+    return row.policy
+
+
+def comparisons() -> list[dict]:
+    """Every claim of `clr.claims`, judged, in plain values.
+
+    Keys: claim, experiment, source, paper and ours (the two arms' accuracies, in print), n of
+    both, difference, low and high (fractions or None), margin, relation, verdict, data, device,
+    command.
+    """
+    found = []
+    for protocol in JUDGED:
+        arms, recorded = _arms(protocol.experiment)
+        numbers = _numbers(protocol.experiment) if protocol.full else {}
+        for row in claims.judged(protocol.claims, arms, recorded, shorter=protocol.shorter):
+            claim, ours, others = row["claim"], row["ours"], row["others"]
+            pair, digits = (claim.arm, claim.other), 1 if claim.margin >= 0.001 else 2
+            theirs = [numbers.get(arm) for arm in pair]
+            if claim.at or claim.other_at or None in theirs:
+                theirs = []
+            said = "our control" if claim.source == "control" else claim.source
+            found.append(
+                {
+                    "claim": row["text"],
+                    "experiment": protocol.experiment,
+                    "source": f"{protocol.paper} {said}",
+                    "paper": " / ".join(tables.percent(x, None, digits) for x in theirs) or "–",
+                    "ours": f"{_mean(ours, digits)} / {_mean(others, digits)}",
+                    "n": [len(ours), len(others)],
+                    "difference": row["difference"],
+                    "low": None if isnan(row["low"]) else row["low"],
+                    "high": None if isnan(row["high"]) else row["high"],
+                    "points": claims.points(row),
+                    "relation": claim.relation,
+                    "margin": claim.margin,
+                    "verdict": row["verdict"],
+                    **_made([run for arm in pair for run in recorded.get(arm, [])]),
+                    "command": _command(protocol.experiment, pair, max(3, len(ours))),
+                }
+            )
+    return found
+
+
+def _why_not(row, known: bool) -> str:
+    if row.dataset == "ImageNet":
+        return "not run: ImageNet"
+    return "not run" if known else f"not run: no experiment yet ({row.model})"
+
+
+def numbers() -> list[dict]:
+    """Every row of data/published.csv and what our runs of it say, in plain values.
+
+    Keys: place, dataset, model, policy, setting, paper and ours (in print), accuracy, mean and
+    sd (fractions or None), n, data, device, command (empty where there is no experiment).
+    """
+    rows = pd.read_csv(tables.PUBLISHED, dtype={"epochs": "Int64", "iterations": "Int64"})
+    found = []
+    for row in rows.itertuples():
+        experiment = RUN_BY.get((row.place, row.dataset))
+        arms, recorded = _arms(experiment) if experiment else ({}, {})
+        ranges = row.policy == "range_ramp"
+        arm = "range ramp" if ranges else _arm(row)
+        each, known = recorded.get(arm, []), arm in arms
+        finals = [run.final_accuracy for run in each]
+        digits = 2 if row.dataset == "MNIST" else 1
+        if ranges:
+            bounds = RangeTest.from_runs(each).bounds() if each else None
+            paper = f"{row.base_lr:g} to {row.max_lr:g}"
+            ours = f"{bounds.base_lr:.2g} to {bounds.max_lr:.2g}" if each else "not run"
+        else:
+            paper = tables.percent(row.accuracy, row.sd, digits)
+            ours = _mean(finals, digits) if each else _why_not(row, known)
+        found.append(
+            {
+                "place": row.place,
+                "dataset": row.dataset,
+                "model": row.model,
+                "policy": row.policy,
+                "setting": "" if pd.isna(row.setting) else row.setting,
+                "paper": paper,
+                "ours": ours,
+                "accuracy": None if ranges else row.accuracy,
+                "mean": float(np.mean(finals)) if each and not ranges else None,
+                "sd": float(np.std(finals, ddof=1)) if len(each) > 1 and not ranges else None,
+                "n": len(each),
+                **_made(each),
+                "command": _command(experiment, [arm], max(1, len(each))) if known else "",
+            }
+        )
+    return found
+
+
+CLAIMS = ["claim", "source", "paper", "ours", "n", "points", "verdict", "data", "device"]
+NUMBERS = ["place", "dataset", "model", "policy", "setting", "paper", "ours", "n", "data"]
+
+
+def table(rows: Sequence[dict], columns: Sequence[str]) -> pd.DataFrame:
+    """`comparisons()` or `numbers()` in print, with some of their columns."""
+    return pd.DataFrame(
+        [
+            {
+                c: ", ".join(map(str, row[c])) if isinstance(row[c], list) else row[c]
+                for c in columns
+            }
+            for row in rows
+        ],
+        columns=list(columns),
+    )
+
+
+def markdown(rows: Sequence[dict], columns: Sequence[str]) -> str:
+    """The same as a table in Markdown."""
+    lines = [list(columns), ["---"] * len(columns)]
+    lines += table(rows, columns).astype(str).to_numpy().tolist()
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def as_json() -> str:
+    """Both, whole, as one JSON object."""
+    return json.dumps({"claims": comparisons(), "published": numbers()}, indent=1)
+
+
+def as_markdown() -> str:
+    """Both as tables in Markdown, with the commands."""
+    return (
+        markdown(comparisons(), [*CLAIMS, "command"])
+        + "\n\n"
+        + markdown(numbers(), [*NUMBERS, "command"])
+    )
+
+
+def as_text() -> str:
+    """Both for a terminal, by experiment and by place."""
+    parts, every = [], comparisons()
+    for protocol in JUDGED:
+        rows = [row for row in every if row["experiment"] == protocol.experiment]
+        made = {key: sorted({r[key] for r in rows} - {"–"}) for key in ("data", "device")}
+        parts.append(
+            f"{protocol.experiment}: {'; '.join(made['data'] + made['device']) or 'not run'}\n"
+            + table(rows, CLAIMS[:-2]).to_string(index=False)
+            + f"\nagain: python -m clr sweep --experiment {protocol.experiment} --seeds 3"
+        )
+    every = numbers()
+    shown = [row for row in every if row["command"]]
+    rest = len(every) - len(shown)
+    parts.append("published numbers\n" + table(shown, NUMBERS).to_string(index=False))
+    parts.append(
+        f"{rest} more published numbers have no experiment here; --markdown lists them"
+    )
+    return "\n\n".join(parts)
