@@ -11,6 +11,7 @@ range_test   the LR range test, for any model               (bounds: reading it,
                                                              snapshot: undoing it)
 tables       the papers' numbers beside ours
 claims       the rules that judge a claim
+scoreboard   all of them and their verdicts                (readme: README.md's parts)
 plots        the figures
 experiments  which runs make up an experiment               (sweep: many at once)
 notebooks    the notebooks run headless                     (pages: as HTML)

@@ -9,6 +9,7 @@ give one rate.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import inf, nan
 
@@ -27,8 +28,8 @@ LATE = 0.85  # a rise that ends in the rest of the range has not been seen to en
 class Bounds:
     """What a range test says. `base_lr` or `max_lr` is None where it can't; `why` says why.
 
-    `seeds` holds (base_lr, max_lr) of each seed's own curve, the others are read off the median
-    curve.
+    `seeds` holds (base_lr, max_lr) read off each seed's own curve. The bounds are their
+    medians, given only where more than half of the seeds have a reading.
     """
 
     base_lr: float | None
@@ -138,20 +139,28 @@ def _read(lr, values, method, ended):
     """(base_lr, max_lr, why) off one curve, whose missing values are left out."""
     lr, values = np.asarray(lr, float), np.asarray(values, float)
     there = np.isfinite(values)
+    broke = ended != "finished"
     if there.sum() < 2 * WINDOW:
         why = f"too short: {there.sum()} rows with a value, {2 * WINDOW} are needed"
-        return None, None, why
-    return METHODS[method](lr[there], values[there], ended != "finished")
+        return None, None, f"{why}; it {ended}" if broke else why
+    base, top, why = METHODS[method](lr[there], values[there], broke)
+    return base, top, f"{why}; it {ended}" if broke and top is None else why
+
+
+def _median(readings):
+    """Their median, or None unless more than half of them are there."""
+    there = [value for value in readings if value is not None]
+    return float(np.median(there)) if 2 * len(there) > len(readings) else None
 
 
 def read(test, method: str = "accuracy") -> Bounds:
     """The bounds of a `clr.range_test.RangeTest`, by one of `METHODS`; ValueError otherwise."""
     checks.one_of("method", method, METHODS)
-    column = "train_loss" if method.startswith("loss") else test.watched
-    table = test.column(column)
-    all_ended = "finished" if "finished" in test.ended else test.ended[0]
-    base, top, why = _read(table.index, table.median(axis=1), method, all_ended)
-    if base is None and top is None and all_ended != "finished":
-        why += f"; it {all_ended}"
-    seeds = tuple(_read(table.index, table[i], method, test.ended[i])[:2] for i in table)
-    return Bounds(base, top, method, why, seeds)
+    table = test.column("train_loss" if method.startswith("loss") else test.watched)
+    singly = [_read(table.index, table[i], method, test.ended[i]) for i in table]
+    bases, tops, whys = zip(*singly, strict=True)
+    base, top = _median(bases), _median(tops)
+    if top is None:  # the reason of those that have none
+        whys = [why for why, value in zip(whys, tops, strict=True) if value is None]
+    why = Counter(whys).most_common(1)[0][0]
+    return Bounds(base, top, method, why, tuple(zip(bases, tops, strict=True)))

@@ -1,4 +1,4 @@
-"""What the papers publish, beside what our runs say, and the rule that judges a claim.
+"""The papers' claims, and the rule that judges them by our runs.
 
 The rule. A claim compares two arms of one experiment and allows a range for the difference
 of their mean final test accuracies (`RELATIONS`). The runs give that difference a 95 % interval

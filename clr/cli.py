@@ -80,6 +80,11 @@ def claims(args: argparse.Namespace) -> int:
     """Print every claim and every published number beside our runs."""
     from clr import scoreboard
 
+    if args.readme:
+        from clr import readme
+
+        readme.write()
+        return 0
     if args.json:
         print(scoreboard.as_json())
         return 0
@@ -175,6 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     formats = command.add_mutually_exclusive_group()
     formats.add_argument("--json", action="store_true", help="as JSON, numbers as numbers")
     formats.add_argument("--markdown", action="store_true", help="as tables in Markdown")
+    formats.add_argument("--readme", action="store_true", help="bring README.md up to date")
     command.set_defaults(do=claims)
     command = commands.add_parser("bench", help="measure", description=bench.__doc__)
     command.add_argument("--against", default="", metavar="fastai,lightning", help="these too")

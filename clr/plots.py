@@ -255,8 +255,8 @@ def _aligned(columns):
 def range_test(test: RangeTest, bounds: Bounds | None = None, *, ax=None):
     """What was watched against the rate: a thin line a seed, and their median.
 
-    `bounds` are drawn on the curve that they are read off, the smoothed median: a point and a
-    line down from it for base_lr and for max_lr, and on the axis a tick for each seed's own.
+    `bounds` are drawn on the smoothed median: a point and a line down from it for base_lr and
+    for max_lr, and on the axis a tick for each seed's own.
     """
     ax, colour = _axes(ax), COLOURS["range_ramp"]
     loss = bounds is not None and bounds.method.startswith("loss")
@@ -270,15 +270,15 @@ def range_test(test: RangeTest, bounds: Bounds | None = None, *, ax=None):
         xlabel="learning rate", ylabel="train loss" if loss else test.watched.replace("_", " ")
     )
     bottom = ax.get_ylim()[0]
-    names = {} if bounds is None else {"base_lr": (0, ":"), "max_lr": (1, "--")}
-    for name, (i, dashes) in names.items():
+    names = {} if bounds is None else {"base_lr": (":", "black"), "max_lr": ("--", _BLIND[3])}
+    for i, (name, (dashes, colour)) in enumerate(names.items()):
         if (value := getattr(bounds, name)) is not None:
             height = float(np.interp(value, median.index, median))
             text = f"{name} = {value:.2g} ({bounds.method})"
-            ax.plot([value, value], [bottom, height], color="black", ls=dashes, label=text)
-            ax.plot(value, height, "o", color="black", ms=5)
+            ax.plot([value, value], [bottom, height], color=colour, ls=dashes, label=text)
+            ax.plot(value, height, "o", color=colour, ms=5)
         seeds = [each[i] for each in bounds.seeds if each[i] is not None]
-        ax.plot(seeds, [bottom] * len(seeds), "|", color="black", ms=10, clip_on=False)
+        ax.plot(seeds, [bottom] * len(seeds), "|", color=colour, ms=10, clip_on=False)
     ax.set_ylim(bottom=bottom)
     _legend(ax)
     return ax

@@ -64,7 +64,7 @@ class RangeTest:
         return "test_accuracy" if tested else "train_accuracy"
 
     def bounds(self, method: str = "accuracy") -> Bounds:
-        """base_lr and max_lr read off the median curve, and each seed's own.
+        """base_lr and max_lr: each seed's own, read off its curve, and their medians.
 
         `method` is one of `clr.bounds.METHODS`; ValueError otherwise.
         """
@@ -96,7 +96,8 @@ def lr_range_test(
     `metric(outputs, targets)` and of `loss`, and `evaluate(model)`, called in eval mode without
     gradients. A step takes `accumulate` batches. `autocast` makes the context of the forward
     pass, `scaler` scales the loss. With `seeds` there is a run for each, which sets python's,
-    numpy's and torch's random states; `reset(model)` then may draw the weights anew.
+    numpy's and torch's random states; `reset(model)` then may draw the weights anew, without it
+    the runs differ in nothing but the batches.
 
     A run ends early when the loss is not finite, or its mean since the last row is `divergence`
     times that of the first row. Parameters, gradients, buffers, modes, optimizer, scaler,
@@ -104,6 +105,12 @@ def lr_range_test(
     too. Raises ValueError or TypeError, naming the argument, for what cannot be meant.
     """
     _check_arguments(model, optimizer, policy)
+    functions = {"loss": loss, "metric": metric, "evaluate": evaluate, "reset": reset}
+    for name, value in functions.items():
+        if value is not None and (not callable(value) or isinstance(value, type)):
+            raise TypeError(f"{name} must be a function or called like one; got {value!r}")
+    if seeds is not None and not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds must be some whole numbers, such as range(3); got {seeds!r}")
     every = max(1, policy.iterations // 100) if every is None else checks.whole("every", every)
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "above 1")
@@ -133,6 +140,8 @@ def _check_arguments(model, optimizer, policy):
         raise TypeError(f"policy must be a RangeRamp; got {policy!r}{hint}")
     if policy.iterations < 2:
         raise ValueError(f"policy must have at least 2 iterations; got {policy}")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {optimizer!r}")
     own = {id(p) for p in model.parameters()}
     groups = optimizer.param_groups
     strange = sum(id(p) not in own for group in groups for p in group["params"])

@@ -55,7 +55,7 @@ RUN_BY = {
 
 
 @cache
-def _arms(experiment: str) -> tuple[Runs, dict[str, list[Run]]]:
+def arms_and_runs(experiment: str) -> tuple[Runs, dict[str, list[Run]]]:
     """The arms of an experiment and their recorded runs: on the data with the most of them."""
     make, meant = EXPERIMENTS[experiment]
     names = {meant}
@@ -91,15 +91,8 @@ def _numbers(experiment: str) -> dict[str, float]:
     for (place, dataset), name in RUN_BY.items():
         if name == experiment and name != "range_test":
             for row in tables.published(place, dataset).itertuples():
-                numbers[_arm(row)] = row.accuracy
+                numbers[row.arm] = row.accuracy
     return numbers
-
-
-def _arm(row) -> str:
-    """The arm that a row of data/published.csv is about."""
-    if row.place == "SC Table 2" and row.policy == "1cycle":
-        return f"1cycle, {row.epochs} epochs"
-    return row.policy
 
 
 def comparisons() -> list[dict]:
@@ -111,7 +104,7 @@ def comparisons() -> list[dict]:
     """
     found = []
     for protocol in JUDGED:
-        arms, recorded = _arms(protocol.experiment)
+        arms, recorded = arms_and_runs(protocol.experiment)
         numbers = _numbers(protocol.experiment) if protocol.full else {}
         for row in claims.judged(protocol.claims, arms, recorded, shorter=protocol.shorter):
             claim, ours, others = row["claim"], row["ours"], row["others"]
@@ -154,14 +147,12 @@ def numbers() -> list[dict]:
     Keys: place, dataset, model, policy, setting, paper and ours (in print), accuracy, mean and
     sd (fractions or None), n, data, device, command (empty where there is no experiment).
     """
-    rows = pd.read_csv(tables.PUBLISHED, dtype={"epochs": "Int64", "iterations": "Int64"})
     found = []
-    for row in rows.itertuples():
+    for row in tables.published().itertuples():
         experiment = RUN_BY.get((row.place, row.dataset))
-        arms, recorded = _arms(experiment) if experiment else ({}, {})
+        arms, recorded = arms_and_runs(experiment) if experiment else ({}, {})
         ranges = row.policy == "range_ramp"
-        arm = "range ramp" if ranges else _arm(row)
-        each, known = recorded.get(arm, []), arm in arms
+        each, known = recorded.get(row.arm, []), row.arm in arms
         finals = [run.final_accuracy for run in each]
         digits = 2 if row.dataset == "MNIST" else 1
         if ranges:
@@ -185,7 +176,7 @@ def numbers() -> list[dict]:
                 "sd": float(np.std(finals, ddof=1)) if len(each) > 1 and not ranges else None,
                 "n": len(each),
                 **_made(each),
-                "command": _command(experiment, [arm], max(1, len(each))) if known else "",
+                "command": _command(experiment, [row.arm], max(1, len(each))) if known else "",
             }
         )
     return found

@@ -22,15 +22,24 @@ _TITLES = {
 }
 
 
-def published(place: str, dataset: str = "CIFAR-10") -> pd.DataFrame:
-    """The published numbers of one table or figure, from `data/published.csv`.
+def _arm(row) -> str:
+    """The arm of our experiments that a published number is about."""
+    if row.place == "SC Table 2" and row.policy == "1cycle":
+        return f"1cycle, {row.epochs} epochs"
+    return "range ramp" if row.policy == "range_ramp" else row.policy
 
-    Accuracies and standard deviations are fractions; a range test's row has bounds instead.
-    Raises ValueError, naming the places (or the data sets) there are.
+
+def published(place: str | None = None, dataset: str = "CIFAR-10") -> pd.DataFrame:
+    """The published numbers of one table or figure, from `data/published.csv`; or all of them.
+
+    `arm` is what our experiments call the policy. Accuracies and standard deviations are
+    fractions; a range test's row has bounds instead. Raises ValueError, naming the places (or
+    the data sets) there are.
     """
     types = {"paper": str, "iterations": "Int64", "epochs": "Int64"}
     rows = pd.read_csv(PUBLISHED, dtype=types)
-    for column, value in (("place", place), ("dataset", dataset)):
+    rows.insert(0, "arm", [_arm(row) for row in rows.itertuples()])
+    for column, value in (("place", place), ("dataset", dataset)) if place else ():
         checks.one_of(column, value, rows[column].unique())
         rows = rows[rows[column] == value]
     return rows.reset_index(drop=True)
@@ -112,7 +121,7 @@ def results(
     are in percent with `digits` decimals, ours mean ± sd; hours are one run's. `dataset` is the
     one that `place` is about.
     """
-    paper = None if place is None else published(place, dataset).set_index("policy")
+    paper = None if place is None else published(place, dataset).set_index("arm")
     rows = []
     for arm, configs in arms.items():
         theirs = paper.loc[arm] if paper is not None and arm in paper.index else None

@@ -36,7 +36,9 @@ def test_published_numbers_are_fractions_with_a_source():
         assert row["place"].startswith({"1506.01186": "CLR", "1708.07120": "SC"}[row["paper"]])
     table = tables.published("CLR Table 1").set_index("policy")["accuracy"]
     assert table["triangular2"] == 0.814 and table["exp_range"] == 0.822
-    assert len(tables.published("SC Table 2", "MNIST")) == 6
+    mnist = tables.published("SC Table 2", "MNIST").set_index("arm")["accuracy"]
+    assert len(mnist) == 6 and mnist["1cycle, 12 epochs"] == 0.9925
+    assert len(tables.published()) == len(rows)
     with pytest.raises(ValueError, match="place must be one of CLR Table 1, .*; got 'x'"):
         tables.published("x")
     with pytest.raises(ValueError, match="dataset must be one of CIFAR-10, Im.*; got 'MNIST'"):

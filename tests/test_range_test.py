@@ -230,6 +230,22 @@ def test_it_stops_when_the_loss_has_grown():
     assert on.ended == ["finished"]
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("seeds", 3),
+        ("loss", torch.nn.CrossEntropyLoss),
+        ("optimizer", torch.optim.SGD),
+        ("evaluate", [1.0]),
+        ("metric", "accuracy"),
+        ("reset", torch.nn.Linear),
+    ],
+)
+def test_what_is_not_of_the_right_kind_is_named(argument, value):
+    with pytest.raises(TypeError, match=f"{argument} must be .*; got "):
+        run(**{argument: value})
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="batches must hold at least one batch"):
         run(batches=[])

@@ -1,7 +1,10 @@
 import re
 
+import pytest
 import torch
+from PIL import Image
 
+from clr import readme, scoreboard
 from clr.data import ROOT
 from clr.notebooks import NOTEBOOKS
 
@@ -32,3 +35,39 @@ def test_its_links_lead_somewhere():
 def test_it_lists_every_notebook():
     for path in NOTEBOOKS.glob("[0-9]*.ipynb"):
         assert f"notebooks/{path.name}" in README
+
+
+@pytest.mark.parametrize("part", readme.PARTS)
+def test_its_parts_are_what_the_records_and_the_modules_say(part, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path))  # only what is committed
+    scoreboard.arms_and_runs.cache_clear()
+    assert readme.PARTS[part]() in README, (
+        f"README.md's {part} differ from data/runs and clr/. A record that is gone: "
+        "git checkout data/runs, or train it again with the command that "
+        "`python -m clr claims --markdown` names; then python -m clr claims --readme"
+    )
+    scoreboard.arms_and_runs.cache_clear()
+
+
+def test_its_figure_is_drawn_from_the_records(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path))
+    scoreboard.arms_and_runs.cache_clear()
+    assert Image.open(readme.FIGURE).text["Records"] == readme.figure_id(), (
+        "data/headline.png shows other records than data/runs holds: "
+        "git checkout data/runs, or python -m clr claims --readme"
+    )
+
+
+def test_its_parts_are_written_between_their_marks(tmp_path, monkeypatch):
+    file = tmp_path / "README.md"
+    file.write_text(README.replace(readme.modules_part(), "old"))
+    monkeypatch.setattr(readme, "README", file)
+    monkeypatch.setattr(readme, "FIGURE", tmp_path / "headline.png")
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path))
+    readme.write()
+    assert file.read_text() == README
+    assert Image.open(readme.FIGURE).size[0] > 500
+    file.write_text("nothing")
+    with pytest.raises(ValueError, match="must hold <!-- claims"):
+        readme.write()
+    assert file.read_text() == "nothing"

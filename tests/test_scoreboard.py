@@ -14,9 +14,9 @@ from clr.experiments import EXPERIMENTS
 def nothing_live(tmp_path, monkeypatch):
     """Only what is committed."""
     monkeypatch.setenv("CLR_RUNS", str(tmp_path / "none"))
-    scoreboard._arms.cache_clear()
+    scoreboard.arms_and_runs.cache_clear()
     yield
-    scoreboard._arms.cache_clear()
+    scoreboard.arms_and_runs.cache_clear()
 
 
 def test_a_comparison_is_what_the_records_say():
