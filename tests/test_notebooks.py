@@ -1,5 +1,8 @@
 import ast
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -7,6 +10,7 @@ import pytest
 import yaml
 
 from clr import parameters
+from clr.data import ROOT
 from clr.notebooks import NOTEBOOKS
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -175,3 +179,30 @@ def test_bare_papermill_stops_at_a_bad_parameter(values, says, tmp_path, store):
     with pytest.raises(papermill.PapermillExecutionError, match=says):
         papermill.execute_notebook(path, tmp_path / "out.ipynb", values, progress_bar=False)
     assert not store.exists()
+
+
+def setup(path):
+    """The lines that find the package, or bring it: those before the first use of it."""
+    return cells(path)[1].source.split("check_notebook(globals())")[0]
+
+
+def test_every_notebook_brings_the_package_the_same_way():
+    assert len({setup(path) for path in ALL}) == 1
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a repository to clone")
+def test_without_the_package_it_is_cloned(tmp_path):
+    script = f"""
+import builtins, sys
+sys.meta_path = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
+sys.path = [p for p in sys.path if p not in ("", {str(ROOT)!r})]
+builtins.input = lambda question: {str(ROOT)!r}
+{setup(ALL[-1])}
+import clr
+print(clr.__path__[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(str(Path("companion") / "clr"))
