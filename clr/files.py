@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,6 +15,23 @@ from filelock import FileLock, Timeout
 _SEAL = 64 + 1  # a sha256 in hex and a newline
 
 
+@contextmanager
+def undisturbed():
+    """Ctrl-C waits until this is done. (It comes to the main thread only.)"""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+@undisturbed()
 def write(path: Path, content: bytes):
     """Write a file by way of a temporary one: synced, then renamed.
 
@@ -110,6 +129,7 @@ class claim:
         for file in self.path.parent.glob(self.leftovers):
             file.unlink(missing_ok=True)
 
+    @undisturbed()
     def __exit__(self, *_):
         # removed while it is still held: whoever waits for it looks for the record next
         self.path.unlink(missing_ok=True)
