@@ -26,6 +26,7 @@ import psutil
 from clr import data, files, runs
 from clr.experiments import Runs
 from clr.runs import Run
+from clr.tables import duration
 from clr.training import RunConfig
 
 _load = lru_cache(maxsize=1)(data.load)
@@ -90,13 +91,6 @@ def dask(address: str) -> tuple[Callable[[], Executor], int]:
         ) from None
     client = Client(address, timeout=10)
     return lambda: client.get_executor(pure=False), sum(client.nthreads().values())
-
-
-def duration(seconds: float) -> str:
-    """'45 s', '12 min' or '3.5 h'."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isnan, nan
 
 import numpy as np
 import pandas as pd
@@ -51,6 +50,13 @@ def percent(mean: float, sd: float | None = None, digits: int = 1) -> str:
         return "–"
     text = f"{100 * mean:.{digits}f}"
     return text if sd is None or pd.isna(sd) else f"{text} ± {100 * sd:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '12 min' or '3.5 h'."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def first_at(run: Run, accuracy: float) -> float:
@@ -118,7 +124,7 @@ def results(
     """One row an arm: what `place` publishes for it, and our runs of it, or 'not run'.
 
     Without a `place` (for a protocol of our own) the paper's columns are left out. Accuracies
-    are in percent with `digits` decimals, ours mean ± sd; hours are one run's. `dataset` is the
+    are in percent with `digits` decimals, ours mean ± sd; time is one run's. `dataset` is the
     one that `place` is about.
     """
     paper = None if place is None else published(place, dataset).set_index("arm")
@@ -128,7 +134,7 @@ def results(
         each = runs.get(arm, [])
         finals = pd.Series([run.final_accuracy for run in each], dtype=float)
         ended = [run.ended for run in each if run.ended != "finished"]
-        hours = np.mean([run.provenance["seconds"] for run in each]) / 3600 if each else nan
+        seconds = [run.provenance["seconds"] for run in each]
         rows.append(
             {
                 "arm": arm,
@@ -139,7 +145,7 @@ def results(
                 "our iterations": f"{configs[0].iterations:,}",
                 "ours, %": percent(finals.mean(), finals.std(), digits) if each else "not run",
                 "n": len(each),
-                "hours": "–" if isnan(hours) else f"{hours:.2g}",
+                "time": duration(float(np.mean(seconds))) if each else "–",
                 "diverged": f"{len(ended)} of {len(each)}" if ended else "",
             }
         )

@@ -70,12 +70,12 @@ def test_table_has_a_row_an_arm_also_when_it_was_not_run():
     }
     runs = {"fixed": [run([0.1, 0.5, 0.8]), run([0.1, 0.5, 0.9])], "mine": [run([0.1, 0.4])]}
     table = tables.results("CLR Table 1", arms, runs)
-    assert list(table.columns)[-1] == "hours"  # none diverged
-    assert table.loc["fixed"].tolist() == ["70,000", "81.4", "20", "85.0 ± 7.1", 2, "2"]
+    assert list(table.columns)[-1] == "time"  # none diverged
+    assert table.loc["fixed"].tolist() == ["70,000", "81.4", "20", "85.0 ± 7.1", 2, "2.0 h"]
     assert table.loc["exp_range"].tolist() == ["42,000", "82.2", "30", "not run", 0, "–"]
-    assert table.loc["mine"].tolist() == ["–", "–", "20", "40.0", 1, "2"]
+    assert table.loc["mine"].tolist() == ["–", "–", "20", "40.0", 1, "2.0 h"]
     own = tables.results(None, arms, runs)
-    assert list(own.columns) == ["our iterations", "ours, %", "n", "hours"]
+    assert list(own.columns) == ["our iterations", "ours, %", "n", "time"]
     broken = replace(run([0.1, 0.1]), ended="diverged at iteration 3")
     table = tables.results("CLR Table 1", arms, runs | {"mine": [broken]})
     assert table.loc["mine", "diverged"] == "1 of 1" and table.loc["fixed", "diverged"] == ""
@@ -163,3 +163,7 @@ def test_every_claim_is_about_arms_of_the_experiment(name, rules, scale):
         for arm, at in ((claim.arm, claim.at), (claim.other, claim.other_at)):
             config = arms[arm][0]
             assert at is None or at // scale % config.test_every == 0
+
+
+def test_durations():
+    assert [tables.duration(s) for s in (7, 400, 9000)] == ["7 s", "7 min", "2.5 h"]

@@ -359,7 +359,3 @@ def test_a_diverged_run_is_named_in_the_list(store, capsys):
     assert runs.load(record.path).ended == "diverged at iteration 7"
     run("--experiment", "rehearsal", "--seeds", 1, "--list")
     assert "recorded, diverged at iteration 7" in capsys.readouterr().out
-
-
-def test_durations():
-    assert [sweep.duration(s) for s in (7, 400, 9000)] == ["7 s", "7 min", "2.5 h"]
