@@ -28,12 +28,13 @@ paper: $(READY)  ## the notebooks at the paper's scale: many hours, best with a 
 
 env: $(READY)  ## only make the environment
 
-notebooks: $(READY)  ## execute the committed notebooks in place and strip what differs each time
+notebooks: $(READY)  ## execute the committed notebooks in place, strip what differs each time, update README.md
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace --log-level ERROR \
 	  --NotebookExporter.preprocessors=clr.pages.SmallFigures notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count --keep-id --extra-keys \
 	  "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
 	  notebooks/*.ipynb
+	$(BIN)/python -m clr claims --readme
 
 lint: $(READY)  ## ruff, on the code and in the notebooks
 	$(BIN)/ruff check .

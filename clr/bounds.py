@@ -21,7 +21,7 @@ WINDOW = 5  # rows in the running median
 START, SLOW = 0.25, 0.9  # shares of the curve's whole rise: it is under way, it slows down
 FALL = 0.1  # the share that has to be lost again
 FLAT = 0.05  # a rise below this is none
-LATE = 0.85  # a rise that ends in the rest of the range has not been seen to end
+LATE = 0.85  # a rise that ends in the rows after that has not been seen to end
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,13 @@ def _by_accuracy(lr, accuracy, broke):
     smooth, top, low = _rise(accuracy)
     rise = smooth[top] - low
     if rise < FLAT:
-        return None, None, f"flat: it stays within {low:.3f} and {smooth[top]:.3f}"
+        return None, None, f"flat: it rises by {rise:.3f}, from {low:.3f}"
     start, slow = low + START * rise, low + SLOW * rise
     first = int(np.flatnonzero(smooth[:top] < start)[-1]) + 1
     base = _crossing(lr, smooth, start, first)
-    highest = _crossing(lr, smooth, slow, first + int(np.argmax(smooth[first:] >= slow)))
-    if not broke and highest > lr[0] + LATE * (lr[-1] - lr[0]):
+    last = first + int(np.argmax(smooth[first:] >= slow))
+    highest = _crossing(lr, smooth, slow, last)
+    if not broke and last > LATE * (len(lr) - 1):
         return base, None, "it rises up to the end and never slows: raise the range's end"
     return base, highest, "read off"
 
@@ -98,6 +99,8 @@ def _until_it_falls(lr, accuracy, broke):
     best = np.maximum.accumulate(smooth[after])
     fallen = best - smooth[after] > FALL * (smooth[top] - low)
     if not fallen.any():
+        if broke:  # that was the fall
+            return base, float(lr[-1]), "read off"
         return base, None, "it never falls: raise the range's end"
     return base, float(lr[after][max(0, int(np.argmax(fallen)) - 1)]), "read off"
 

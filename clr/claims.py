@@ -2,11 +2,13 @@
 
 The rule. A claim compares two arms of one experiment and allows a range for the difference
 of their mean final test accuracies (`RELATIONS`). The runs give that difference a 95 % interval
-(Welch's, from the spread over the seeds of each arm). The claim is
+(Welch's, from the spread over the seeds of each arm; in pairs where two moments of the same
+runs are compared). The claim is
 
 - reproduced when the whole interval lies in the allowed range,
 - not reproduced when the whole interval lies outside of it,
-- undecided else, and whenever an arm has one run only: n = 1 has no interval.
+- undecided else, and whenever an arm has one run only or no run differs from another: then
+  there is no interval.
 """
 
 from __future__ import annotations
@@ -112,14 +114,21 @@ MNIST = (
 )
 
 
-def interval(ours: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval (Welch) of the difference of two means; (nan, nan) if either n is 1."""
+def interval(
+    ours: Sequence[float], others: Sequence[float], *, paired: bool = False
+) -> tuple[float, float]:
+    """The 95 % interval of the difference of two means (Welch's; Student's, if in pairs).
+
+    (nan, nan) if either n is 1, or where there is no spread at all: that is chance, too.
+    """
     if min(len(ours), len(others)) < 2:
         return nan, nan
+    if paired:
+        ours, others = np.subtract(ours, others), [0.0, 0.0]
     shares = [np.var(each, ddof=1) / len(each) for each in (ours, others)]
     difference, error = (np.mean(ours) - np.mean(others), np.sqrt(sum(shares)))
-    if error == 0:  # no spread at all
-        return float(difference), float(difference)
+    if error == 0:
+        return nan, nan
     freedom = error**4 / sum(
         share**2 / (len(each) - 1) for share, each in zip(shares, (ours, others), strict=True)
     )
@@ -132,7 +141,7 @@ def verdict(relation: str, low: float, high: float, margin: float = MARGIN) -> s
     allowed = tuple(margin * each for each in RELATIONS[relation])
     if isnan(low):
         return "undecided"
-    if allowed[0] <= low and high <= allowed[1]:
+    if allowed[0] < low and high < allowed[1]:
         return "reproduced"
     return "not reproduced" if high < allowed[0] or allowed[1] < low else "undecided"
 
@@ -142,12 +151,12 @@ def accuracies(runs: Sequence[Run], at: int) -> list[float]:
 
     A run that diverged before `at` counts with what it last had.
     """
-    return [
-        float(run.history.set_index("iteration")["test_accuracy"].loc[at])
-        if run.ended == "finished"
-        else run.final_accuracy
-        for run in runs
-    ]
+    found = []
+    for run in runs:
+        tests = run.history.set_index("iteration")["test_accuracy"]
+        over = run.ended != "finished" and at > tests.index[-1]
+        found.append(run.final_accuracy if over else float(tests.loc[at]))
+    return found
 
 
 def judged(
@@ -180,7 +189,7 @@ def judged(
         row = {"claim": claim, "text": text, "ours": ours, "others": others}
         row |= {"difference": None, "low": nan, "high": nan, "verdict": "not run"}
         if ours and others:
-            low, high = interval(ours, others)
+            low, high = interval(ours, others, paired=claim.arm == claim.other)
             row |= {"low": low, "high": high}
             row["difference"] = float(np.mean(ours) - np.mean(others))
             row["verdict"] = verdict(claim.relation, low, high, claim.margin)

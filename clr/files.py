@@ -132,5 +132,11 @@ class claim:
     @undisturbed()
     def __exit__(self, *_):
         # removed while it is still held: whoever waits for it looks for the record next
-        self.path.unlink(missing_ok=True)
-        self.lock.release()
+        try:
+            if os.name != "nt":
+                self.path.unlink(missing_ok=True)
+        finally:
+            self.lock.release()
+        if os.name == "nt":  # there no open file can be removed
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)

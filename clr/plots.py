@@ -262,7 +262,8 @@ def range_test(test: RangeTest, bounds: Bounds | None = None, *, ax=None):
     loss = bounds is not None and bounds.method.startswith("loss")
     table = test.column("train_loss" if loss else test.watched).dropna(how="all")
     ax.plot(table.index, table, color=colour, lw=0.8, alpha=0.6)
-    median, label = table.median(axis=1), f"median (n = {table.shape[1]})"
+    grid = table[table[table.count().idxmax()].notna()]  # not the rows where one seed broke off
+    median, label = grid.median(axis=1), f"median (n = {table.shape[1]})"
     if bounds is not None:
         median, label = pd.Series(smoothed(median), median.index), f"{label}, smoothed"
     ax.plot(median.index, median, color=colour, lw=2.5, label=label)

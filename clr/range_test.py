@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from clr import checks
 from clr.bounds import Bounds, read
 from clr.policies import RangeRamp
-from clr.snapshot import restored
+from clr.snapshot import generators, restored
 
 COLUMNS = ["iteration", "lr", "train_loss", "train_accuracy", "test_accuracy"]
 
@@ -48,6 +48,8 @@ class RangeTest:
     @classmethod
     def from_runs(cls, runs: Sequence) -> RangeTest:
         """The range test that runs of a `RangeRamp`, one a seed, amount to."""
+        if not runs:
+            raise ValueError("runs must hold at least one run; got none")
         return cls([run.history for run in runs], [run.ended for run in runs])
 
     def column(self, name: str) -> pd.DataFrame:
@@ -96,13 +98,14 @@ def lr_range_test(
     `metric(outputs, targets)` and of `loss`, and `evaluate(model)`, called in eval mode without
     gradients. A step takes `accumulate` batches. `autocast` makes the context of the forward
     pass, `scaler` scales the loss. With `seeds` there is a run for each, which sets python's,
-    numpy's and torch's random states; `reset(model)` then may draw the weights anew, without it
-    the runs differ in nothing but the batches.
+    numpy's and torch's random states and a loader's own generators; `reset(model)` may then
+    draw the weights anew, without it the runs differ in nothing but the batches.
 
     A run ends early when the loss is not finite, or its mean since the last row is `divergence`
-    times that of the first row. Parameters, gradients, buffers, modes, optimizer, scaler,
-    random states, and a loader's generator and position are put back, after an error or Ctrl-C
-    too. Raises ValueError or TypeError, naming the argument, for what cannot be meant.
+    times that of the first row (where that is positive). Parameters, gradients, buffers, modes,
+    optimizer, scaler, random states, and a loader's generators and position are put back, after
+    an error or Ctrl-C too. Raises ValueError or TypeError, naming the argument, for what cannot
+    be meant.
     """
     _check_arguments(model, optimizer, policy)
     functions = {"loss": loss, "metric": metric, "evaluate": evaluate, "reset": reset}
@@ -119,6 +122,8 @@ def lr_range_test(
         with restored(model, optimizer, scaler, batches):
             if seed is not None:
                 random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+                for generator in generators(batches):
+                    generator.manual_seed(seed)
             if reset is not None:
                 reset(model)
             run = _Run(model, loss, metric, optimizer, autocast, scaler)
@@ -240,7 +245,8 @@ class _Run:
                 loss, share = np.mean(since, axis=0)
                 rows.append([t + 1, policy(t + 1), loss, share, self.tested(evaluate)])
                 since = []
-                broken |= len(rows) > 2 and loss > divergence * rows[1][2]
+                first = rows[1][2]
+                broken |= len(rows) > 2 and first > 0 and loss > divergence * first
             if broken:
                 ended = f"diverged at iteration {t + 1}"
                 break

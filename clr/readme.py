@@ -17,7 +17,7 @@ HEADLINES = "Table 1", "abstract", "Fig. 1a", "Table 2"  # what the papers are k
 
 def claims_part() -> str:
     """The papers' main claims that have runs, with their verdicts, and a count of all."""
-    every = scoreboard.comparisons()
+    every = scoreboard.comparisons(committed=True)
     shown = [
         {
             "claim": row["claim"],
@@ -31,7 +31,8 @@ def claims_part() -> str:
     ]
     count = pd.Series([row["verdict"] for row in every]).value_counts()
     counts = ", ".join(f"{n} {verdict}" for verdict, n in count.items())
-    table = scoreboard.markdown(shown, list(shown[0]))
+    columns = ["claim", "protocol", "paper, %", "ours, % (n)", "verdict"]
+    table = scoreboard.markdown(shown, columns)
     return f"{table}\n\nOf {len(every)} claims in all: {counts}."
 
 
@@ -39,7 +40,7 @@ def modules_part() -> str:
     """The package's modules: lines and the first sentence of the docstring."""
     lines = []
     for path in sorted((ROOT / "clr").glob("[a-z]*.py")):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         first = ast.get_docstring(ast.parse(text)).splitlines()[0].rstrip(".").replace("`", "")
         lines.append(f"    clr/{path.name:<15} {len(text.splitlines()):>4}  {first}")
     return "\n".join(lines)
@@ -51,7 +52,7 @@ def _figure_runs() -> dict[str, dict]:
         "table1": ["fixed", "triangular2", "decay", "exp_range"],
         "laptop": ["fixed", "triangular", "cosine"],
     }
-    found = {name: scoreboard.arms_and_runs(name)[1] for name in shown}
+    found = {name: scoreboard.arms_and_runs(name, True)[1] for name in shown}
     return {
         name: {arm: found[name][arm] for arm in arms if arm in found[name]}
         for name, arms in shown.items()
@@ -59,14 +60,12 @@ def _figure_runs() -> dict[str, dict]:
 
 
 def figure_id() -> str:
-    """What the figure is drawn from, as a hash; it is inside the PNG."""
-    names = [
-        run.path.stem
-        for arms in _figure_runs().values()
-        for each in arms.values()
-        for run in each
-    ]
-    return hashlib.sha256(" ".join(names).encode()).hexdigest()
+    """What the figure is drawn from, as a hash of the histories; it is inside the PNG."""
+    whole = hashlib.sha256()
+    for arms in _figure_runs().values():
+        for run in (run for each in arms.values() for run in each):
+            whole.update(run.path.with_suffix(".csv").read_bytes())
+    return whole.hexdigest()
 
 
 def draw():
@@ -74,10 +73,8 @@ def draw():
     from clr import plots
 
     runs = {name: arms for name, arms in _figure_runs().items() if arms}
-    figure, axes = plots.plt.subplots(
-        1, len(runs), figsize=(5.5 * len(runs), 3.8), layout="constrained", squeeze=False
-    )
-    for ax, (name, arms) in zip(axes[0], runs.items(), strict=True):
+    figure, axes = plots.plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    for ax, (name, arms) in zip(axes, runs.items(), strict=False):
         plots.histories(arms, ax=ax)
         if name == "table1":
             plots.published("CLR Table 1", arms, ax=ax)
@@ -93,7 +90,7 @@ PARTS = {"claims": claims_part, "modules": modules_part}
 
 def text() -> str:
     """README.md as it should be. ValueError if one of the marks around its parts is missing."""
-    whole = README.read_text()
+    whole = README.read_text(encoding="utf-8")
     for name, make in PARTS.items():
         begin = f"<!-- {name}: written by `python -m clr claims --readme` -->"
         end = f"<!-- end of {name} -->"

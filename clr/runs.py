@@ -157,12 +157,14 @@ def load(path: Path) -> Run:
         if hashlib.sha256(history).hexdigest() != record["history_sha256"]:
             raise ValueError("its CSV does not have the recorded checksum")
         config = RunConfig.from_dict(record["config"])
+        table = pd.read_csv(io.BytesIO(history))
+        return Run(config, table, record["ended"], record["data"], record["provenance"], path)
     except NewerFormat:
         raise
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except KeyError as error:
+        raise ValueError(f"the record {path} cannot be used: it has no {error}") from error
+    except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"the record {path} cannot be used: {error}") from error
-    table = pd.read_csv(path.with_suffix(".csv"))
-    return Run(config, table, record["ended"], record["data"], record["provenance"], path)
 
 
 def find(config: RunConfig, fingerprint: str, *, live: bool = False) -> Run | None:
@@ -187,18 +189,21 @@ def find(config: RunConfig, fingerprint: str, *, live: bool = False) -> Run | No
     return None
 
 
-def recorded(config: RunConfig, *, other_data: bool = False) -> Run | None:
+def recorded(
+    config: RunConfig, *, other_data: bool = False, committed: bool = False
+) -> Run | None:
     """The record of `config` on whatever data of that name it was made, or None.
 
     Needs no data here. An image folder is known by its last name, "folder:NAME". With
-    `other_data`, the record of the same run on any other data.
+    `other_data`, the record of the same run on any other data. `committed`: only if it is in
+    `data/runs`.
     """
     wanted, name = describe(config), config.dataset
     if name.startswith("folder:"):
         name = f"folder:{Path(name.removeprefix('folder:')).resolve().name}"
     start = "*" if other_data else wanted["dataset"]
     pattern = f"{start}-{config.model}-{config.policy.name}-seed{config.seed}-*.json"
-    for folder in (RECORDED, live_store()):
+    for folder in [RECORDED] if committed else [RECORDED, live_store()]:
         for path in sorted(folder.glob(pattern)):
             with contextlib.suppress(ValueError):
                 run = load(path)
@@ -208,9 +213,14 @@ def recorded(config: RunConfig, *, other_data: bool = False) -> Run | None:
     return None
 
 
-def found(arms: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[Run]]:
+def found(
+    arms: Mapping[str, Sequence[RunConfig]], *, committed: bool = False
+) -> dict[str, list[Run]]:
     """The recorded runs of an experiment, by arm; arms without any are left out."""
-    runs = {arm: [run for c in each if (run := recorded(c))] for arm, each in arms.items()}
+    runs = {
+        arm: [run for c in each if (run := recorded(c, committed=committed))]
+        for arm, each in arms.items()
+    }
     return {arm: each for arm, each in runs.items() if each}
 
 

@@ -55,15 +55,19 @@ RUN_BY = {
 
 
 @cache
-def arms_and_runs(experiment: str) -> tuple[Runs, dict[str, list[Run]]]:
-    """The arms of an experiment and their recorded runs: on the data with the most of them."""
+def arms_and_runs(experiment: str, committed: bool) -> tuple[Runs, dict[str, list[Run]]]:
+    """The arms of an experiment and their recorded runs: on the data with the most of them.
+
+    That is the data it is meant for, or data of which there are committed records.
+    """
     make, meant = EXPERIMENTS[experiment]
     names = {meant}
     for each in make(meant, SEEDS).values():
-        other = runs.recorded(each[0], other_data=True)
-        names |= {other.data["name"]} if other else set()
+        for config in each:
+            other = runs.recorded(config, other_data=True, committed=True)
+            names |= {other.data["name"]} if other else set()
     tried = [(make(name, SEEDS), name) for name in sorted(names, key=lambda n: n != meant)]
-    tried = [(arms, runs.found(arms)) for arms, _ in tried]
+    tried = [(arms, runs.found(arms, committed=committed)) for arms, _ in tried]
     return max(tried, key=lambda pair: sum(map(len, pair[1].values())))
 
 
@@ -95,8 +99,8 @@ def _numbers(experiment: str) -> dict[str, float]:
     return numbers
 
 
-def comparisons() -> list[dict]:
-    """Every claim of `clr.claims`, judged, in plain values.
+def comparisons(*, committed: bool = False) -> list[dict]:
+    """Every claim of `clr.claims`, judged, in plain values; `committed`: by `data/runs` alone.
 
     Keys: claim, experiment, source, paper and ours (the two arms' accuracies, in print), n of
     both, difference, low and high (fractions or None), margin, relation, verdict, data, device,
@@ -104,7 +108,7 @@ def comparisons() -> list[dict]:
     """
     found = []
     for protocol in JUDGED:
-        arms, recorded = arms_and_runs(protocol.experiment)
+        arms, recorded = arms_and_runs(protocol.experiment, committed)
         numbers = _numbers(protocol.experiment) if protocol.full else {}
         for row in claims.judged(protocol.claims, arms, recorded, shorter=protocol.shorter):
             claim, ours, others = row["claim"], row["ours"], row["others"]
@@ -150,7 +154,7 @@ def numbers() -> list[dict]:
     found = []
     for row in tables.published().itertuples():
         experiment = RUN_BY.get((row.place, row.dataset))
-        arms, recorded = arms_and_runs(experiment) if experiment else ({}, {})
+        arms, recorded = arms_and_runs(experiment, False) if experiment else ({}, {})
         ranges = row.policy == "range_ramp"
         each, known = recorded.get(row.arm, []), row.arm in arms
         finals = [run.final_accuracy for run in each]
@@ -158,7 +162,11 @@ def numbers() -> list[dict]:
         if ranges:
             bounds = RangeTest.from_runs(each).bounds() if each else None
             paper = f"{row.base_lr:g} to {row.max_lr:g}"
-            ours = f"{bounds.base_lr:.2g} to {bounds.max_lr:.2g}" if each else "not run"
+            ours = " to ".join(
+                "–" if value is None else f"{value:.2g}"
+                for value in ((bounds.base_lr, bounds.max_lr) if each else ())
+            )
+            ours = ours or "not run"
         else:
             paper = tables.percent(row.accuracy, row.sd, digits)
             ours = _mean(finals, digits) if each else _why_not(row, known)

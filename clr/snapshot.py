@@ -95,7 +95,14 @@ def _of_random_states(batches):
     yield _call(torch.set_rng_state, torch.get_rng_state())
     if torch.cuda.is_available():
         yield _call(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
-    sampler = getattr(batches, "sampler", None)
-    for generator in {getattr(each, "generator", None) for each in (batches, sampler)}:
-        if generator is not None:
-            yield _call(generator.set_state, generator.get_state())
+    for generator in generators(batches):
+        yield _call(generator.set_state, generator.get_state())
+
+
+def generators(batches) -> set[torch.Generator]:
+    """Torch's random generators in a DataLoader, its sampler and its batch sampler."""
+    batch_sampler = getattr(batches, "batch_sampler", None)
+    inside = [batches, getattr(batches, "sampler", None)]
+    inside += [batch_sampler, getattr(batch_sampler, "sampler", None)]
+    found = {getattr(each, "generator", None) for each in inside}
+    return {each for each in found if isinstance(each, torch.Generator)}

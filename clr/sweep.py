@@ -7,6 +7,7 @@ from its checkpoint by another.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -30,6 +32,7 @@ from clr.tables import duration
 from clr.training import RunConfig
 
 _load = lru_cache(maxsize=1)(data.load)
+_stopped = False  # in a worker: Ctrl-C has come, and what is still queued is not begun
 
 
 def train(
@@ -39,15 +42,22 @@ def train(
 
     Raises `clr.files.Claimed` if another process is at it, unless it is to `wait`.
     """
+    global _stopped
+    if _stopped:
+        raise KeyboardInterrupt
     config = RunConfig.from_dict(config)
-    run = runs.load_or_train(
-        config,
-        data=_load(config.dataset),
-        device=device,
-        folder=Path(folder),
-        progress=progress,
-        wait=wait,
-    )
+    try:
+        run = runs.load_or_train(
+            config,
+            data=_load(config.dataset),
+            device=device,
+            folder=Path(folder),
+            progress=progress,
+            wait=wait,
+        )
+    except KeyboardInterrupt:
+        _stopped = True
+        raise
     return run.final_accuracy, run.ended, run.provenance["seconds"]
 
 
@@ -148,9 +158,7 @@ def run(
                     )
                 del left[number]
         except KeyboardInterrupt:
-            for child in psutil.Process().children():
-                child.send_signal(signal.SIGINT)
-            executor.shutdown(cancel_futures=True)
+            _stop(executor, futures)
             raise
         executor.shutdown()
         if not left:
@@ -166,6 +174,30 @@ def run(
 def table(experiment: Runs) -> list[tuple[str, RunConfig, Run | None]]:
     """Every run of an experiment and its record, if there is one."""
     return [(label, c, runs.recorded(c)) for label, each in experiment.items() for c in each]
+
+
+def _stop(executor: Executor, futures):
+    """Let the running ones save their state; a second Ctrl-C kills them. No other is begun.
+
+    What a cluster's worker is at goes on there.
+    """
+    for future in futures:
+        future.cancel()
+    ours = isinstance(executor, ProcessPoolExecutor)
+    children = psutil.Process().children() if ours else []
+    if os.name != "nt":  # there the console has told them
+        _tell(children, signal.SIGINT)
+    try:
+        executor.shutdown(wait=ours)
+    except KeyboardInterrupt:
+        _tell(children, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+        raise
+
+
+def _tell(processes, number: int):
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def export(records: list[Run], file: Path):
@@ -189,7 +221,7 @@ def import_(file: Path, folder: Path) -> tuple[int, int]:
             members = {
                 m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()
             }
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{file} cannot be read as exported records: {error}") from error
     names = {name.rsplit(".", 1)[0] for name in members}
     for name in names:
@@ -200,11 +232,18 @@ def import_(file: Path, folder: Path) -> tuple[int, int]:
             raise ValueError(
                 f"{file}: another history of {name} is in {folder}; nothing was imported"
             )
-    new = {name for name in names if not (folder / f"{name}.json").exists()}
+    new = {name for name in names if not _readable(folder / f"{name}.json")}
     for name in sorted(new):
         for suffix in (".csv", ".json"):
             files.write(folder / f"{name}{suffix}", members[name + suffix])
     return len(new), len(names - new)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return bool(runs.load(path))
+    except ValueError:
+        return False
 
 
 def _whole(name: str, members: dict[str, bytes]) -> bool:
@@ -214,8 +253,7 @@ def _whole(name: str, members: dict[str, bytes]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".csv", ".json"):
             (Path(folder) / f"{name}{suffix}").write_bytes(members[name + suffix])
-        try:
-            run = runs.load(Path(folder) / f"{name}.json")
-        except ValueError:
+        if not _readable(Path(folder) / f"{name}.json"):
             return False
+        run = runs.load(Path(folder) / f"{name}.json")
     return runs.run_name(run.config, run.data["fingerprint"]) == name

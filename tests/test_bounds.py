@@ -116,6 +116,18 @@ def test_a_seed_that_ended_early_counts_as_far_as_it_went():
     assert test.bounds().max_lr == test_of(curve(0.2, 0.7)).bounds().max_lr
 
 
+def test_a_rise_up_to_the_end_of_an_exponential_ramp_is_seen():
+    lr = np.geomspace(1e-5, 1.0, 101)
+    bounds = test_of(np.linspace(0.1, 0.9, 101), lr=lr).bounds()
+    assert bounds.max_lr is None and "never slows" in bounds.why
+
+
+def test_where_a_run_broke_is_where_it_falls():
+    test = test_of(np.where(LR < 0.6, curve(0.2, 2.0), np.nan))
+    test.ended[0] = "diverged at iteration 60"
+    assert test.bounds("falls").max_lr == pytest.approx(0.59)
+
+
 def test_a_run_that_broke_while_it_rose_is_read_up_to_there():
     test = test_of(np.where(LR < 0.5, np.linspace(0.1, 0.9, 101), np.nan))
     assert test.bounds().max_lr is None

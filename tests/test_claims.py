@@ -137,8 +137,23 @@ def test_the_interval_is_welchs():
     ours, others = [0.81, 0.82, 0.83, 0.81], [0.78, 0.80, 0.82]
     expected = stats.ttest_ind(ours, others, equal_var=False).confidence_interval(0.95)
     assert claims.interval(ours, others) == pytest.approx(tuple(expected))
-    assert claims.interval([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.25)
+    assert all(map(pd.isna, claims.interval([0.5, 0.5], [0.25, 0.25])))  # a tie is chance
     assert all(map(pd.isna, claims.interval([0.5], [0.4, 0.5])))
+
+
+def test_two_moments_of_the_same_runs_are_compared_in_pairs():
+    runs = {"a": [run([0.1, 0.5, 0.6]), run([0.1, 0.4, 0.52]), run([0.1, 0.6, 0.67])]}
+    arms = {"a": [each.config for each in runs["a"]]}
+    (row,) = claims.judged([claims.Claim("x", "a", "better than", "a", None, 10)], arms, runs)
+    expected = stats.ttest_rel(row["ours"], row["others"]).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(expected))
+    assert row["verdict"] == "reproduced" and min(row["ours"]) < max(row["others"])
+
+
+def test_a_run_that_diverged_later_counts_where_it_was():
+    broken = replace(run([0.1, 0.7, 0.2]), ended="diverged at iteration 17")
+    assert claims.accuracies([broken], 10) == [0.7]
+    assert claims.accuracies([broken], 50) == [0.2]
 
 
 def test_the_margin_is_the_claims_own():

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from clr.policies import ExponentialRangeRamp, RangeRamp, Triangular
 from clr.range_test import lr_range_test
@@ -277,3 +278,18 @@ def test_bad_input_is_named():
 def test_exponential_ramps():
     test = run(policy=ExponentialRangeRamp(0.001, 1.0, 30), every=10)
     assert test.curves[0]["lr"].tolist() == pytest.approx([0.001, 0.01, 0.1, 1.0])
+
+
+def test_a_negative_loss_is_no_divergence():
+    assert run(loss=lambda *x: CROSS(*x) - 10, every=2).ended == ["finished"]
+
+
+def test_a_loaders_own_generator_draws_from_the_seed_and_is_put_back():
+    generator = torch.Generator().manual_seed(5)
+    data = TensorDataset(torch.randn(40, 4), torch.randint(2, (40,)))
+    sampler = BatchSampler(RandomSampler(data, generator=generator), 8, drop_last=False)
+    before = generator.get_state()
+    test = run(batches=DataLoader(data, batch_sampler=sampler), seeds=[0, 1, 0], every=1)
+    assert torch.equal(generator.get_state(), before)
+    first, second, third = test.curves
+    assert first.equals(third) and not first.equals(second)

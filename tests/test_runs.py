@@ -254,6 +254,17 @@ def test_nothing_half_written_stays_after_ctrl_c(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("key", ["ended", "data", "provenance", "history_sha256"])
+def test_a_record_that_lacks_something_is_named(store, key):
+    path = load_or_train(CONFIG).path
+    record = json.loads(path.read_text())
+    del record[key]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"{path.name} cannot be used: it has no '{key}'"):
+        runs.load(path)
+    assert runs.recorded(CONFIG) is None
+
+
 def test_ctrl_c_waits_until_a_file_is_whole(tmp_path, monkeypatch):
     fsync = os.fsync
 

@@ -3,11 +3,13 @@ import shlex
 import subprocess
 import sys
 
+import nbformat
 import pandas as pd
 import pytest
 
 from clr import runs, scoreboard, tables
 from clr.experiments import EXPERIMENTS
+from clr.notebooks import NOTEBOOKS
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +92,20 @@ def test_the_command_line_survives_a_closed_pipe():
     command = f"{sys.executable} -m clr claims --markdown | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stdout.startswith("| claim | source |") and done.stderr == ""
+
+
+def test_notebook_5_shows_what_the_records_say():
+    notebook = nbformat.read(NOTEBOOKS / "05_scoreboard.ipynb", as_version=4)
+    shown = [
+        cell.outputs[0]["data"]["text/html"]
+        for cell in notebook.cells
+        if cell.source.startswith("scoreboard.table(rows")
+    ]
+    table = scoreboard.table(scoreboard.comparisons(), scoreboard.CLAIMS[:7])
+    with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
+        html = table.set_index("claim")._repr_html_()
+    assert shown == [html], (
+        "notebook 5 shows other records than data/runs holds. A record that is gone: "
+        "git checkout data/runs, or train it again with the command that "
+        "`python -m clr claims --markdown` names; then make notebooks"
+    )

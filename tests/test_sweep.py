@@ -207,6 +207,7 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(store, expected):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "the same command goes on from there" in out
+    assert len(list(store.glob("*.json"))) <= 4  # of 8: what was queued is not begun
     assert psutil.wait_procs(workers, timeout=10)[1] == []
     assert subprocess.run(command, stdout=subprocess.PIPE).returncode == 0
     assert histories(store) == expected
@@ -318,6 +319,18 @@ def test_an_import_that_is_not_whole_writes_nothing(
     assert run("--import", tmp_path / "file") == 2
     assert "is not whole; nothing was imported" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_an_import_repairs_a_record_that_is_not_whole(store, tmp_path, suffix):
+    record = load_or_train(EXPERIMENTS["rehearsal"][0]("digits", 1)["fixed"][0])
+    sweep.export([record], tmp_path / "file")
+    if suffix == ".csv":
+        record.path.with_suffix(".csv").unlink()
+    else:
+        record.path.write_text("{")
+    assert sweep.import_(tmp_path / "file", store) == (1, 0)
+    assert load_or_train(record.config).history.equals(record.history)
 
 
 def test_an_import_does_not_replace_another_history(store, tmp_path, capsys):
