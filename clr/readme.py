@@ -24,16 +24,21 @@ def claims_part() -> str:
             "protocol": row["experiment"],
             "paper, %": row["paper"],
             "ours, % (n)": f"{row['ours']} ({', '.join(map(str, row['n']))})",
+            "difference": row["points"],
             "verdict": row["verdict"].replace("not", "**not**"),
         }
         for row in every
         if row["verdict"] != "not run" and row["source"].split(" ", 1)[1] in HEADLINES
     ]
-    count = pd.Series([row["verdict"] for row in every]).value_counts()
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in count.items())
-    columns = ["claim", "protocol", "paper, %", "ours, % (n)", "verdict"]
-    table = scoreboard.markdown(shown, columns)
-    return f"{table}\n\nOf {len(every)} claims in all: {counts}."
+    columns = ["claim", "protocol", "paper, %", "ours, % (n)", "difference", "verdict"]
+    lines = [scoreboard.markdown(shown, columns)]
+    own = [row["source"].endswith("our control") for row in every]
+    for what, wanted in (("The papers' claims", False), ("Our controls", True)):
+        some = [row["verdict"] for row, mine in zip(every, own, strict=True) if mine == wanted]
+        count = pd.Series(some).value_counts()
+        counts = ", ".join(f"{n} {verdict}" for verdict, n in count.items())
+        lines.append(f"{what}, {len(some)} in all: {counts}.")
+    return "\n\n".join(lines)
 
 
 def modules_part() -> str:
@@ -78,7 +83,7 @@ def draw():
         plots.histories(arms, ax=ax)
         if name == "table1":
             plots.published("CLR Table 1", arms, ax=ax)
-        ax.set_ylim(0.5, None)
+        ax.set(ylim=(0.5, None), xlabel=f"iteration (protocol {name})")
     content = io.BytesIO()
     figure.savefig(content, metadata={"Records": figure_id()}, dpi=100)
     plots.plt.close(figure)

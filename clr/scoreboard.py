@@ -238,7 +238,8 @@ def as_text() -> str:
         parts.append(
             f"{protocol.experiment}: {'; '.join(made['data'] + made['device']) or 'not run'}\n"
             + table(rows, CLAIMS[:-2]).to_string(index=False)
-            + f"\nagain: python -m clr sweep --experiment {protocol.experiment} --seeds 3"
+            + "\non the publisher's own data: python -m clr sweep "
+            + f"--experiment {protocol.experiment} --seeds 3"
         )
     every = numbers()
     shown = [row for row in every if row["command"]]
