@@ -66,8 +66,8 @@ def arms_and_runs(experiment: str, committed: bool) -> tuple[Runs, dict[str, lis
         for config in each:
             other = runs.recorded(config, other_data=True, committed=True)
             names |= {other.data["name"]} if other else set()
-    tried = [(make(name, SEEDS), name) for name in sorted(names, key=lambda n: n != meant)]
-    tried = [(arms, runs.found(arms, committed=committed)) for arms, _ in tried]
+    tried = [make(name, SEEDS) for name in sorted(names, key=lambda name: name != meant)]
+    tried = [(arms, runs.found(arms, committed=committed)) for arms in tried]
     return max(tried, key=lambda pair: sum(map(len, pair[1].values())))
 
 

@@ -59,34 +59,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def first_at(run: Run, accuracy: float) -> float:
-    """The first recorded iteration with at least that test accuracy; NaN if never."""
-    reached = run.history.loc[run.history["test_accuracy"] >= accuracy, "iteration"]
-    return float(reached.iloc[0]) if len(reached) else float("nan")
-
-
-def summary(runs: Mapping[str, Sequence[Run]], *, reach: float) -> pd.DataFrame:
-    """One row a label: n, final test accuracy (mean ± sd, in percent), iterations, and
-    the median iteration at which test accuracy first reached `reach` (a fraction).
-    """
-    rows = []
-    for label, seeds in runs.items():
-        finals = pd.Series([run.final_accuracy for run in seeds])
-        reached = pd.Series([first_at(run, reach) for run in seeds])
-        median = reached.fillna(float("inf")).median()
-        rows.append(
-            {
-                "policy": label,
-                "iterations": seeds[0].config.iterations,
-                "n": len(seeds),
-                "final accuracy, %": percent(finals.mean(), finals.std()),
-                f"reached {100 * reach:g} %": f"{int(reached.notna().sum())} of {len(seeds)}",
-                "at iteration (median)": "–" if median == float("inf") else f"{median:.0f}",
-            }
-        )
-    return pd.DataFrame(rows).set_index("policy")
-
-
 def data_name(run: Run) -> str:
     """What the run's data is called in print."""
     name = run.data["name"]

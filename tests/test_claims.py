@@ -52,16 +52,6 @@ def test_percent():
     assert tables.percent(float("nan")) == "–"
 
 
-def test_summary():
-    runs = {
-        "quick": [run([0.1, 0.6, 0.8]), run([0.1, 0.4, 0.6])],
-        "never": [run([0.1, 0.2, 0.3])],
-    }
-    table = tables.summary(runs, reach=0.5)
-    assert table.loc["quick"].tolist() == [20, 2, "70.0 ± 14.1", "2 of 2", "15"]
-    assert table.loc["never"].tolist() == [20, 1, "30.0", "0 of 1", "–"]
-
-
 def test_table_has_a_row_an_arm_also_when_it_was_not_run():
     arms = {
         "fixed": [RunConfig(Fixed(0.1), 20)],
