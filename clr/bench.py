@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from clr.data import Batches, Dataset
 from clr.models import Cifar10Full
@@ -23,10 +24,6 @@ from clr.policies import Triangular
 from clr.training import RunConfig, Training
 
 BATCH = 100
-# Multiply-adds of an image's forward pass, by convolution; each is done again for the gradient
-# of the weights and, except in the first layer, once more for that of its input.
-FORWARD = {"conv1": 32 * 32 * 32 * 75, "conv2": 16 * 16 * 32 * 800, "conv3": 8 * 8 * 64 * 800}
-STEP_FLOPS = 2 * BATCH * (2 * FORWARD["conv1"] + 3 * (FORWARD["conv2"] + FORWARD["conv3"]))
 CONFIG = RunConfig(Triangular(0.001, 0.006, 2000), 10**6, dataset="cifar10", shuffle=False)
 
 
@@ -182,18 +179,39 @@ def lightning(data: Dataset) -> Iterator[None]:
 OTHERS = {"fastai": fastai, "lightning": lightning}
 
 
-def seconds(action: Callable[[], None], times: int) -> float:
+def seconds(action: Callable[[], None], times: int, device: str = "cpu") -> float:
     """Seconds an action takes, the mean of `times` in a row."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
     start = time.perf_counter()
     for _ in range(times):
         action()
+    wait()
     return (time.perf_counter() - start) / times
 
 
-def matmul_rate(size: int = 2048) -> float:
-    """FLOP/s of this machine in a float32 matrix product."""
-    a, b = torch.rand(2, size, size)
-    return 2 * size**3 / min(seconds(lambda: a @ b, 1) for _ in range(5))
+def matmul_rate(size: int = 2048, device: str = "cpu", dtype=torch.float32) -> float:
+    """FLOP/s of this machine in a matrix product, by default in float32."""
+    a, b = torch.rand(2, size, size, device=device, dtype=dtype)
+    return 2 * size**3 / min(seconds(lambda: a @ b, 1, device) for _ in range(5))
+
+
+def work(config: RunConfig, data: Dataset) -> tuple[int, int]:
+    """What a step has to do at least: (operations of convolutions and products, bytes).
+
+    The bytes: what the forward pass keeps for the backward pass, written once and read once.
+    """
+    kept = {}
+
+    def keep(tensor):
+        kept[id(tensor.untyped_storage())] = tensor, tensor.untyped_storage().nbytes()
+        return tensor
+
+    training = Training(config, data, "meta")  # shapes alone
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, FlopCounterMode(display=False) as counter:
+        training.step()
+    return counter.get_total_flops(), 2 * sum(size for _, size in kept.values())
 
 
 def peak_memory() -> float:
@@ -240,7 +258,8 @@ def report(against: list[str], rounds: int = 7, steps: int = 20) -> Iterator[str
         ratio = statistics.median(b / a for a, b in zip(times["ours"], each, strict=True))
         milliseconds = 1000 * statistics.median(each)
         yield f"  {name:10} {milliseconds:6.1f} ms a step, {ratio:.2f} times ours"
-    floors = [STEP_FLOPS / rate for rate in rates]
+    operations, _ = work(CONFIG, data)
+    floors = [operations / rate for rate in rates]
     share = statistics.median(f / t for f, t in zip(floors, times["ours"], strict=True))
     rate, floor = statistics.median(rates) / 1e9, 1000 * statistics.median(floors)
     yield f"  matrix products {rate:.0f} GFLOP/s, so the convolutions' floor is {floor:.1f} ms;"
@@ -248,6 +267,11 @@ def report(against: list[str], rounds: int = 7, steps: int = 20) -> Iterator[str
     batches, training = Batches(data, BATCH, shuffle=False), Training(CONFIG, data)
     loading = seconds(lambda: next(batches), 200)
     testing = seconds(training.evaluate, 2)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        training.model(data.as_input(data.test_images[:BATCH]))
+    least = counter.get_total_flops() * len(data.test_images) / BATCH / operations
     yield f"  loader {100 * loading / step:.1f} % of a step"
-    yield f"  testing every 500 iterations {100 * testing / (500 * step):.1f} % of the training"
+    share = 100 * testing / (500 * step)
+    yield f"  testing every 500 iterations {share:.1f} % of the training,"
+    yield f"  {100 * least / 500:.1f} % of its operations"
     yield f"  peak memory {peak_memory() / 1e9:.2f} GB"

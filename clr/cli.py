@@ -95,8 +95,11 @@ def claims(args: argparse.Namespace) -> int:
 def bench(args: argparse.Namespace) -> int:
     """Measure the speed of training, beside a tutorial's loop and the machine's limit."""
     import importlib.util
+    import itertools
 
-    from clr import bench
+    import torch
+
+    from clr import bench, bench_gpu
 
     try:
         against = [
@@ -108,7 +111,10 @@ def bench(args: argparse.Namespace) -> int:
     for name in [name for name in against if not importlib.util.find_spec(name)]:
         print(f"{name} is not installed and left out")
         against.remove(name)
-    for line in bench.report(against, rounds=args.rounds):
+    report = bench.report(against, rounds=args.rounds)
+    if torch.cuda.is_available():
+        report = itertools.chain(report, bench_gpu.report(args.rounds))
+    for line in report:
         print(line, flush=True)
     return 0
 

@@ -82,7 +82,7 @@ class Dataset:
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         return Dataset(self.name, self.classes, *(part.to(device) for part in parts))
 
-    def test_batches(self, batch_size: int = 100, *, subtract_mean: bool = True):
+    def test_batches(self, batch_size: int = 100, subtract_mean: bool = True):
         """The test set in order: (images float32, less the mean unless told, labels)."""
         chunks = self.test_images.split(batch_size), self.test_labels.split(batch_size)
         for images, labels in zip(*chunks, strict=True):
@@ -152,14 +152,21 @@ class Batches:
         return self
 
     def __next__(self):
+        return self.images(*self.draw())
+
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The next batch's positions in the training set, flips and crop offsets."""
         n = len(self.data.train_images)
         epoch, start = divmod(self.iteration * self.batch_size, n)
         drawn = [part[start : start + self.batch_size] for part in self._epoch(epoch)]
         if missing := self.batch_size - len(drawn[0]):
             following = self._epoch(epoch + 1)
             drawn = [torch.cat([a, b[:missing]]) for a, b in zip(drawn, following, strict=True)]
-        order, flips, offsets = drawn
         self.iteration += 1
+        return tuple(drawn)
+
+    def images(self, order, flips, offsets) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch that was drawn: (images, labels)."""
         rows = self.data.train_images.permute(0, 2, 3, 1).index_select(0, order)
         images = self.data.as_input(rows.permute(0, 3, 1, 2), self.subtract_mean)
         if self.crop:

@@ -47,6 +47,11 @@ class _Caffe(Optimizer):
         return loss
 
 
+def _as(gradient: torch.Tensor, value):
+    """A rate that is a tensor, on a GPU, in the gradient's precision; a number as it is."""
+    return value.to(gradient.dtype) if isinstance(value, torch.Tensor) else value
+
+
 class SGD(_Caffe):
     """Caffe's SGD: `h = momentum * h + lr * g`, `w -= h`.
 
@@ -61,8 +66,9 @@ class SGD(_Caffe):
         super().__init__(params, lr, momentum=momentum)
 
     def _update(self, group, weights, gradients, history):
-        torch._foreach_mul_(history, group["momentum"])
-        torch._foreach_add_(history, torch._foreach_mul(gradients, group["lr"]))
+        lr, momentum = (_as(gradients[0], group[name]) for name in ("lr", "momentum"))
+        torch._foreach_mul_(history, momentum)
+        torch._foreach_add_(history, torch._foreach_mul(gradients, lr))
         torch._foreach_sub_(weights, history)
 
 
@@ -74,10 +80,12 @@ class Nesterov(SGD):
     """
 
     def _update(self, group, weights, gradients, history):
-        before = torch._foreach_mul(history, group["momentum"])
+        lr, momentum = (_as(gradients[0], group[name]) for name in ("lr", "momentum"))
+        ahead = _as(gradients[0], 1 + group["momentum"])
+        before = torch._foreach_mul(history, momentum)
         torch._foreach_copy_(history, before)
-        torch._foreach_add_(history, torch._foreach_mul(gradients, group["lr"]))
-        torch._foreach_sub_(weights, torch._foreach_mul(history, 1 + group["momentum"]))
+        torch._foreach_add_(history, torch._foreach_mul(gradients, lr))
+        torch._foreach_sub_(weights, torch._foreach_mul(history, ahead))
         torch._foreach_add_(weights, before)
 
 

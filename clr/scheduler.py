@@ -85,7 +85,7 @@ class PolicyLR(LRScheduler):
                 if "betas" in group:
                     group["betas"] = (value, *group["betas"][1:])
                 else:
-                    group["momentum"] = value
+                    _set(group, "momentum", value)
         if not self.one_a_group:
             lr = self._value(0, self.policies[0])
             return [lr * group.get("lr_mult", 1.0) for group in groups]
@@ -133,12 +133,16 @@ class PolicyLR(LRScheduler):
             self._update_lr(state_dict["iteration"])
         # within a SequentialLR the rates are another scheduler's: as they were
         for group, lr in zip(groups, state_dict["lr"], strict=True):
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
+            _set(group, "lr", lr)
         self.last_epoch, self._last_lr = (state_dict["iteration"], list(state_dict["lr"]))
         self._step_count = self.last_epoch + 1
+
+
+def _set(group: dict, name: str, value: float):
+    if isinstance(group[name], Tensor):
+        group[name].fill_(value)
+    else:
+        group[name] = value
 
 
 def _policies(value) -> tuple[Policy, ...]:

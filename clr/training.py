@@ -22,11 +22,13 @@ from tqdm import tqdm
 
 from clr import checks, models, optim
 from clr.data import Batches, Dataset
+from clr.graph import Graphed
 from clr.policies import Policy, policy_from_dict
 from clr.scheduler import PolicyLR
 
 COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
 PRECISIONS = ("float32", "bfloat16")
+GRAPHED_ON = ("cuda",)  # the devices on which an update is a CUDA graph
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class Training:
         self.model = model.to(device)
         groups = models.param_groups(self.model, config.weight_decay)
         self.optimizer = optim.build(config.optimizer, groups, config.momentum)
+        self._update = self._one_update
+        self._prepare()
         self.scheduler = PolicyLR(
             self.optimizer, config.policy, momentum=config.momentum_policy
         )
@@ -156,6 +160,15 @@ class Training:
         self.losses: list[torch.Tensor] = []
         self.ended: str | None = None
 
+    def _prepare(self):
+        """On a GPU: the rates as tensors there, and the update as a CUDA graph."""
+        if self.device.type in GRAPHED_ON and isinstance(self.optimizer, optim.SGD):
+            for group in self.optimizer.param_groups:
+                for name in ("lr", "momentum"):
+                    value = torch.tensor(float(group[name]), dtype=torch.float64)
+                    group[name] = value.to(self.device)
+            self._update = Graphed(self._one_update)
+
     @property
     def iteration(self) -> int:
         """How many steps have been taken."""
@@ -169,26 +182,31 @@ class Training:
 
     def step(self):
         """One batch: loss, gradient, update, next rate."""
-        images, labels = next(self.batches)
+        self.losses.append(self._update(*self.batches.draw()))
+        self.scheduler.step()
+
+    def _one_update(self, *drawn):
+        images, labels = self.batches.images(*drawn)
         loss = F.cross_entropy(self._forward(images), labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.scheduler.step()
-        self.losses.append(loss.detach())
+        return loss.detach()
 
     @torch.inference_mode()
     def evaluate(self) -> tuple[float, float]:
         """(mean loss, accuracy as a fraction) over the whole test set."""
         self.model.eval()
-        total, right = 0.0, 0
-        for images, labels in self.data.test_batches(subtract_mean=self.config.subtract_mean):
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
+        size = 100 if self.device.type == "cpu" else 1000
+        for images, labels in self.data.test_batches(size, self.config.subtract_mean):
             outputs = self._forward(images)
-            total += F.cross_entropy(outputs, labels, reduction="sum").item()
-            right += (outputs.argmax(1) == labels).sum().item()
+            total += F.cross_entropy(outputs, labels, reduction="sum")
+            right += (outputs.argmax(1) == labels).sum()
         self.model.train()
         n = len(self.data.test_labels)
-        return total / n, right / n
+        return total.item() / n, right.item() / n
 
     def record(self):
         """Add a row to the history; sets `ended` if a loss was not finite."""
@@ -274,6 +292,7 @@ class Training:
             raise ValueError(f"the checkpoint is of another run: {state['config']}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._prepare()  # its rates and state are other tensors now
         self.scheduler.load_state_dict(state["scheduler"])
         self.batches.load_state_dict(state["batches"])
         self.rows = [list(row) for row in state["rows"]]

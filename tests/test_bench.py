@@ -1,29 +1,37 @@
+import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from clr import bench, cli
+from clr import bench, bench_gpu, cli
+
+FEW = bench.pixels(400)
 
 
 def test_the_floor_counts_the_convolutions():
-    """Multiply-adds per image, counted on the layers themselves."""
-    counted = {}
+    conv1, conv2, conv3 = 32 * 32 * 32 * 75, 16 * 16 * 32 * 800, 8 * 8 * 64 * 800
+    linear = 10 * 1024
+    products = 2 * conv1 + 3 * (conv2 + conv3 + linear)  # conv1 needs no gradient of its input
+    operations, moved = bench.work(bench.CONFIG, bench.pixels(200))
+    assert operations == 2 * 100 * products
+    activations = 32 * 32 * 3 + 32 * 32 * 32 + 2 * 16 * 16 * 32 + 8 * 8 * 32 + 8 * 8 * 64
+    assert 2 * 4 * 100 * activations < moved < 4 * 2 * 4 * 100 * activations
 
-    def count(name):
-        def hook(layer, inputs, output):
-            per_output = layer.weight[0].numel()
-            counted[name] = output[0].numel() * per_output
 
-        return hook
-
-    model = bench.Cifar10Full()
-    for name in bench.FORWARD:
-        getattr(model, name).register_forward_hook(count(name))
-    model(torch.zeros(1, 3, 32, 32))
-    assert counted == bench.FORWARD
-    assert pytest.approx(6.88e9, rel=0.01) == bench.STEP_FLOPS
+def test_the_gpus_report_on_this_cpu(monkeypatch):
+    small = replace(bench.CONFIG, model="resnet8", batch_size=20, ghost_batch=10)
+    small = {"one": small, "two": replace(small, precision="bfloat16")}
+    monkeypatch.setattr(bench_gpu, "CONFIGS", small)
+    monkeypatch.setattr(bench, "pixels", lambda: FEW)
+    lines = list(bench_gpu.report(1, 1, "cpu"))
+    assert len(lines) == 13 and lines[7].startswith("two: ")
+    found = re.search(r"floor of (.*) GFLOP: .* floor of (.*) MB", " ".join(lines[1:7]))
+    operations, moved = bench.work(small["one"], FEW)
+    assert float(found[1]) == pytest.approx(operations / 1e9, abs=0.05)
+    assert float(found[2]) == pytest.approx(moved / 1e6, abs=0.5)
 
 
 def test_ours_and_the_tutorial_take_steps_of_the_same_network():
