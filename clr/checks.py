@@ -33,10 +33,10 @@ def momentum(name, value) -> float:
     return real(name, value, 0.0, 1.0 - 2**-53, "at least 0 and below 1")
 
 
-def whole(name, value, low=1) -> int:
-    """A whole number from `low` up; 2000.0 counts as 2000."""
-    allowed = f"a whole number, at least {low}"
-    number = real(name, value, low, 2**53, allowed)
+def whole(name, value, low=1, high=2**53) -> int:
+    """A whole number from `low` up, to `high`; 2000.0 counts as 2000."""
+    allowed = f"a whole number, at least {low}" + f" and at most {high}" * (high < 2**53)
+    number = real(name, value, low, high, allowed)
     if number != int(number):
         raise ValueError(f"{name} must be {allowed}; got {value!r}")
     return int(number)

@@ -93,6 +93,15 @@ SUPERCONVERGENCE = (
     Claim("control", "one cycle", "as good as", "1cycle"),
 )
 
+SUPERCONVERGENCE_MORE = tuple(
+    Claim(source, f"one cycle, {which}", "better than", f"step, {which}")
+    for source, each in (
+        ("Table 1", ("40,000 images", "30,000 images", "20,000 images", "10,000 images")),
+        ("Fig. 4b", ("resnet20", "resnet110")),
+    )
+    for which in each
+)
+
 STEPSIZE = (  # an epoch is 80 iterations
     Claim("section 3.2", "stepsize 160", "better than", "stepsize 80"),
     Claim("section 3.2", "stepsize 640", "not worse than", "stepsize 160"),

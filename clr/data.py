@@ -103,7 +103,8 @@ class Batches:
     as Caffe reads) and depends on nothing but `seed` and the position
     `iteration`, so setting `iteration` is an exact resume. A batch that reaches
     the end of an epoch is filled from the next. `flip` mirrors every image with
-    probability one half; `crop` pads by that many zeros and cuts at random.
+    probability one half; `crop` pads by that many zeros and cuts at random; `train_images`
+    takes the first so many.
     """
 
     def __init__(
@@ -116,11 +117,11 @@ class Batches:
         flip: bool = False,
         crop: int = 0,
         subtract_mean: bool = True,
+        train_images: int | None = None,
     ):
-        n = len(data.train_images)
-        self.batch_size = checks.whole("batch_size", batch_size)
-        if self.batch_size > n:
-            raise ValueError(f"batch_size must be at most {n}, the images; got {batch_size}")
+        every = len(data.train_images)
+        self.n = checks.whole("train_images", train_images or every, high=every)
+        self.batch_size = checks.whole("batch_size", batch_size, high=self.n)
         self.data, self.seed, self.shuffle, self.flip = data, seed, shuffle, flip
         self.subtract_mean = subtract_mean
         self.crop = checks.whole("crop", crop, low=0)
@@ -138,7 +139,7 @@ class Batches:
     def _epoch(self, epoch: int) -> tuple:
         """Order, flips and crop offsets of one epoch, on the data's device."""
         if epoch not in self._epochs:
-            n, random = len(self.data.train_images), np.random.default_rng((self.seed, epoch))
+            n, random = self.n, np.random.default_rng((self.seed, epoch))
             order = random.permutation(n) if self.shuffle else np.arange(n)
             flips = random.random(n) < 0.5
             offsets = random.integers(0, 2 * self.crop + 1, size=(n, 2))
@@ -156,8 +157,7 @@ class Batches:
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The next batch's positions in the training set, flips and crop offsets."""
-        n = len(self.data.train_images)
-        epoch, start = divmod(self.iteration * self.batch_size, n)
+        epoch, start = divmod(self.iteration * self.batch_size, self.n)
         drawn = [part[start : start + self.batch_size] for part in self._epoch(epoch)]
         if missing := self.batch_size - len(drawn[0]):
             following = self._epoch(epoch + 1)

@@ -154,29 +154,44 @@ def stepsize(dataset: str, seeds: int) -> Runs:
     return _runs(arms, seeds, dataset=dataset, test_every=80)
 
 
+# Super-Convergence's network and batches: 8 GPUs with 125 images each, normalised by themselves
+_RESNET = {
+    "model": "resnet56",
+    "batch_size": 1000,
+    "ghost_batch": 125,
+    "weight_decay": 0.0001,
+    "flip": True,
+}
+
+
+def _two(cycle: int, **differs) -> dict[str, tuple]:
+    """Fig. 1a: one cycle, and a step schedule eight times as long; each its moving average."""
+    long = 8 * cycle
+    return {
+        "one cycle": (Triangular(0.1, 3.0, cycle // 2), cycle, differs | {"bn_fraction": 0.95}),
+        "step": (
+            Step(0.35, (long * 5 // 8, long * 7 // 8)),
+            long,
+            {**differs, "bn_fraction": 0.999},
+        ),
+    }
+
+
 def _superconvergence(dataset: str, seeds: int, cycle: int, **common) -> Runs:
     """One cycle of `cycle` iterations, a step schedule eight times as long, and controls."""
-    up = cycle // 2
-
-    def step(length):
-        return Step(0.35, (length * 5 // 8, length * 7 // 8)), length
-
-    one = Triangular(0.1, 3.0, up), cycle
     author = OneCycle(0.1, 3.0, cycle * 45 // 100)
     momentum = OneCycleMomentum(0.85, 0.95, cycle * 45 // 100)
-    short, long = {"bn_fraction": 0.95}, {"bn_fraction": 0.999}
-    arms = {
-        "one cycle": (*one, short),
-        "step": (*step(8 * cycle), long),
-        "one cycle, the step's statistics": (*one, long),
-        "step, the cycle's statistics": (*step(8 * cycle), short),
-        "one cycle, whole batches": (*one, short | {"ghost_batch": None}),
-        "step, squeezed": (*step(cycle), short),
+    both = _two(cycle)
+    (one, _, short), (step, _, long) = both.values()
+    arms = both | {
+        "one cycle, the step's statistics": (one, cycle, long),
+        "step, the cycle's statistics": (step, 8 * cycle, short),
+        "one cycle, whole batches": (one, cycle, short | {"ghost_batch": None}),
+        "step, squeezed": (Step(0.35, (cycle * 5 // 8, cycle * 7 // 8)), cycle, short),
         "cosine": (Decay(0.0, 0.35, cycle, wave=hann), cycle, short),
         "1cycle": (author, cycle, short | {"momentum_policy": momentum}),
     }
-    shared = {"ghost_batch": 125, "weight_decay": 0.0001, "flip": True}
-    return _runs(arms, seeds, dataset=dataset, **(shared | common))
+    return _runs(arms, seeds, dataset=dataset, **(_RESNET | common))
 
 
 def superconvergence(dataset: str, seeds: int) -> Runs:
@@ -187,7 +202,27 @@ def superconvergence(dataset: str, seeds: int) -> Runs:
     with each other's moving average, batches normalised whole, schedules that decay within
     the cycle's length, and the author's later 1cycle.
     """
-    return _superconvergence(dataset, seeds, 10_000, model="resnet56", batch_size=1000)
+    return _superconvergence(dataset, seeds, 10_000)
+
+
+def superconvergence_more(dataset: str, seeds: int) -> Runs:
+    """What else Super-Convergence shows of these networks; moving averages as in Fig. 1a.
+
+    Range tests up to a rate of 3 (Fig. 2b), then both arms of Fig. 1a: with the first so many
+    training images (Table 1; which ones the paper left out is not known), and with ResNet-20
+    and ResNet-110 (Fig. 4b; the author's ResNet-110 had 100 images on each GPU).
+    """
+    ramp = {"bn_fraction": 0.95, "test_every": 100}
+    variants = {f"{n:,} images": {"train_images": n} for n in range(40_000, 0, -10_000)}
+    variants["resnet20"] = {"model": "resnet20"}
+    variants["resnet110"] = {"model": "resnet110", "batch_size": 800, "ghost_batch": 100}
+    arms = {f"range ramp, {n:,}": (RangeRamp(0.0, 3.0, n), n, ramp) for n in (5000, 20_000)}
+    arms |= {
+        f"{arm}, {variant}": values
+        for variant, differs in variants.items()
+        for arm, values in _two(10_000, **differs).items()
+    }
+    return _runs(arms, seeds, dataset=dataset, **_RESNET)
 
 
 def superconvergence_small(dataset: str, seeds: int) -> Runs:
@@ -253,6 +288,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[str, int], Runs], str]] = {
     "range_test": (range_test, "cifar10"),
     "stepsize": (stepsize, "cifar10"),
     "superconvergence": (superconvergence, "cifar10"),
+    "superconvergence_more": (superconvergence_more, "cifar10"),
     "superconvergence_small": (superconvergence_small, "cifar10"),
     "mnist": (mnist, "mnist"),
     "rehearsal": (rehearsal, "digits"),

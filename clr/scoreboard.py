@@ -42,6 +42,7 @@ JUDGED = (
     Judged("laptop", claims.LAPTOP, "CLR"),
     Judged("stepsize", claims.STEPSIZE, "CLR"),
     Judged("superconvergence", claims.SUPERCONVERGENCE, "SC", full=True),
+    Judged("superconvergence_more", claims.SUPERCONVERGENCE_MORE, "SC", full=True),
     Judged("superconvergence_small", claims.SUPERCONVERGENCE, "SC"),
     Judged("mnist", claims.MNIST, "SC", full=True),
 )
@@ -50,6 +51,8 @@ RUN_BY = {
     ("CLR Table 1", "CIFAR-10"): "table1",
     ("CLR Fig. 3", "CIFAR-10"): "range_test",
     ("SC Fig. 1a", "CIFAR-10"): "superconvergence",
+    ("SC Table 1", "CIFAR-10"): "superconvergence_more",
+    ("SC Fig. 4b", "CIFAR-10"): "superconvergence_more",
     ("SC Table 2", "MNIST"): "mnist",
 }
 

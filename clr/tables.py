@@ -25,6 +25,11 @@ def _arm(row) -> str:
     """The arm of our experiments that a published number is about."""
     if row.place == "SC Table 2" and row.policy == "1cycle":
         return f"1cycle, {row.epochs} epochs"
+    if row.place == "SC Table 1":
+        images = int(row.setting.split("; ")[1].split()[0])
+        return f"{row.policy}, {images:,} images"
+    if row.place == "SC Fig. 4b":
+        return f"{row.policy}, {row.model}"
     return "range ramp" if row.policy == "range_ramp" else row.policy
 
 

@@ -37,8 +37,8 @@ class RunConfig:
 
     No path, device or thread count is in it. `test_every` is in iterations, `crop` in pixels;
     `weight_decay` and the rate are multiplied by the model's own multipliers; `optimizer` is
-    one of `clr.optim.NAMES`, Caffe's solvers. Raises ValueError or TypeError, naming the
-    argument, when a value is not allowed.
+    one of `clr.optim.NAMES`, Caffe's solvers; `train_images`: train on the first so many.
+    Raises ValueError or TypeError, naming the argument, when a value is not allowed.
     """
 
     policy: Policy
@@ -58,6 +58,7 @@ class RunConfig:
     bn_fraction: float = 0.9
     ghost_batch: int | None = None
     precision: str = "float32"
+    train_images: int | None = None
     test_every: int = 500
 
     def __post_init__(self):
@@ -67,21 +68,16 @@ class RunConfig:
             ("precision", PRECISIONS),
         ):
             checks.one_of(name, getattr(self, name), allowed)
-        for name, check in (
-            ("iterations", checks.whole),
-            ("batch_size", checks.whole),
-            ("test_every", checks.whole),
-            ("seed", lambda *nv: checks.whole(*nv, low=0)),
-            ("crop", lambda *nv: checks.whole(*nv, low=0)),
-            ("momentum", checks.momentum),
-            ("weight_decay", checks.rate),
-            ("shuffle", checks.flag),
-            ("flip", checks.flag),
-            ("subtract_mean", checks.flag),
-            ("bn_fraction", checks.momentum),
-            ("ghost_batch", checks.whole_or_none),
+        for check, names in (
+            (checks.whole, ("iterations", "batch_size", "test_every")),
+            (lambda *nv: checks.whole(*nv, low=0), ("seed", "crop")),
+            (checks.momentum, ("momentum", "bn_fraction")),
+            (checks.rate, ("weight_decay",)),
+            (checks.flag, ("shuffle", "flip", "subtract_mean")),
+            (checks.whole_or_none, ("ghost_batch", "train_images")),
         ):
-            object.__setattr__(self, name, check(name, getattr(self, name)))
+            for name in names:
+                object.__setattr__(self, name, check(name, getattr(self, name)))
         if not isinstance(self.policy, Policy):
             raise TypeError(f"policy must be a clr Policy; got {self.policy!r}")
         if self.momentum_policy is not None and not isinstance(self.momentum_policy, Policy):
@@ -155,6 +151,7 @@ class Training:
             flip=config.flip,
             crop=config.crop,
             subtract_mean=config.subtract_mean,
+            train_images=config.train_images,
         )
         self.rows: list[list[float]] = []
         self.losses: list[torch.Tensor] = []

@@ -38,6 +38,11 @@ def test_published_numbers_are_fractions_with_a_source():
     assert table["triangular2"] == 0.814 and table["exp_range"] == 0.822
     mnist = tables.published("SC Table 2", "MNIST").set_index("arm")["accuracy"]
     assert len(mnist) == 6 and mnist["1cycle, 12 epochs"] == 0.9925
+    less = tables.published("SC Table 1").set_index("arm")["accuracy"]
+    assert len(less) == 8 and less["one cycle, 20,000 images"] == 0.879
+    assert (
+        tables.published("SC Fig. 4b").set_index("arm")["accuracy"]["step, resnet20"] == 0.886
+    )
     assert len(tables.published()) == len(rows)
     with pytest.raises(ValueError, match="place must be one of CLR Table 1, .*; got 'x'"):
         tables.published("x")
@@ -157,6 +162,7 @@ def test_the_margin_is_the_claims_own():
         ("table1", claims.TABLE1, 1),
         ("laptop", claims.LAPTOP, 1),
         ("superconvergence", claims.SUPERCONVERGENCE, 1),
+        ("superconvergence_more", claims.SUPERCONVERGENCE_MORE, 1),
         ("superconvergence_small", claims.SUPERCONVERGENCE, 1),
         ("mnist", claims.MNIST, 1),
         ("stepsize", claims.STEPSIZE, 1),

@@ -48,6 +48,16 @@ def test_fingerprint_depends_on_every_pixel_and_label():
     assert len({one.fingerprint, pixel.fingerprint, label.fingerprint}) == 3
 
 
+def test_train_images_takes_the_first_so_many():
+    batches = Batches(numbered(40), 5, train_images=15)
+    stream = torch.cat([next(batches)[1] for _ in range(6)])
+    assert all(sorted(epoch.tolist()) == list(range(15)) for epoch in stream.reshape(2, 15))
+    with pytest.raises(ValueError, match="train_images must be .* at most 40; got 41"):
+        Batches(numbered(40), 5, train_images=41)
+    with pytest.raises(ValueError, match="batch_size must be .* at most 15; got 16"):
+        Batches(numbered(40), 16, train_images=15)
+
+
 @given(
     n=st.integers(1, 40), size=st.integers(1, 40), seed=st.integers(0, 5), shuffle=st.booleans()
 )

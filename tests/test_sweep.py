@@ -10,6 +10,7 @@ import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -156,6 +157,26 @@ def test_superconvergence_has_the_settings_of_the_authors_logs():
             )
             assert c.ghost_batch == (None if "whole" in arm else 125) and c.flip and not c.crop
             assert c.weight_decay == 0.0001
+
+
+def test_superconvergence_more_varies_the_two_arms_of_the_figure():
+    both = EXPERIMENTS["superconvergence"][0]("cifar10", 1)
+    more = EXPERIMENTS["superconvergence_more"][0]("cifar10", 1)
+    variants = {name.split(", ", 1)[1] for name in more if not name.startswith("range")}
+    assert len(variants) == 6 and len(more) == 2 + 2 * 6
+    for variant in variants:
+        for arm in ("one cycle", "step"):
+            (found,), (expected,) = more[f"{arm}, {variant}"], both[arm]
+            if variant.endswith(" images"):
+                differs = {"train_images": int(variant.split()[0].replace(",", ""))}
+            else:
+                parts = 8 * ({"resnet20": 125, "resnet110": 100}[variant])
+                differs = {"model": variant, "batch_size": parts, "ghost_batch": parts // 8}
+            assert found == replace(expected, **differs)
+    for n in (5000, 20_000):
+        (ramp,) = more[f"range ramp, {n:,}"]
+        assert ramp.iterations == n and ramp.policy([0, n]).tolist() == [0, 3]
+        assert ramp.bn_fraction == 0.95
 
 
 def test_mnist_is_the_papers_table_2():
