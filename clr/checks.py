@@ -58,7 +58,7 @@ def rising(name, value) -> tuple[int, ...]:
 def one_of(name, value, allowed):
     """One of the values in `allowed`."""
     if value not in allowed:
-        known = ", ".join(str(item) for item in allowed)
+        known = ", ".join(repr(item) if "," in str(item) else str(item) for item in allowed)
         raise ValueError(f"{name} must be one of {known}; got {value!r}")
     return value
 

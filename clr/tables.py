@@ -102,9 +102,14 @@ def results(
 
     Without a `place` (for a protocol of our own) the paper's columns are left out. Accuracies
     are in percent with `digits` decimals, ours mean ± sd; time is one run's. `dataset` is the
-    one that `place` is about.
+    one that `place` is about. ValueError if that has several numbers for an arm.
     """
     paper = None if place is None else published(place, dataset).set_index("arm")
+    if paper is not None and paper.index.has_duplicates:
+        twice = paper.index[paper.index.duplicated()][0]
+        raise ValueError(
+            f"place must have one number an arm; got {place!r} with several of {twice}"
+        )
     rows = []
     for arm, configs in arms.items():
         theirs = paper.loc[arm] if paper is not None and arm in paper.index else None

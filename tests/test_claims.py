@@ -76,6 +76,11 @@ def test_table_has_a_row_an_arm_also_when_it_was_not_run():
     assert table.loc["mine", "diverged"] == "1 of 1" and table.loc["fixed", "diverged"] == ""
 
 
+def test_a_place_with_several_numbers_for_an_arm_is_refused():
+    with pytest.raises(ValueError, match="one number an arm; got 'SC Table 2' with several of"):
+        tables.results("SC Table 2", {"step": [RunConfig(Fixed(0.1), 20)]}, {})
+
+
 def test_made_on_names_data_and_machine():
     runs = {"a": [run([0, 0.1]), run([0, 0.2])], "b": [run([0, 1], dataset="cifar10")]}
     assert tables.made_on(runs) == [

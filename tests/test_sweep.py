@@ -264,7 +264,9 @@ def test_only_the_arms_that_are_asked_for(store, capsys):
         "table1: fixed",
     ]
     assert run("--experiment", "table1", "--arms", "fixd") == 2
-    assert "--arms must be one of fixed, triangular2" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--arms must be one of fixed, triangular2" in said
+    assert "'triangular2, one stage'" in said  # a name with a comma in it
 
 
 def test_two_image_folders_are_two_data_sets(store, tmp_path):
