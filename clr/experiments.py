@@ -229,11 +229,14 @@ def superconvergence_small(dataset: str, seeds: int) -> Runs:
     """The arms of `superconvergence` for a CPU: a protocol of our own.
 
     ResNet-8, the smallest of the family, 250 images an iteration (normalised 125 at a time),
-    a cycle of 600 iterations, 3 epochs. Rates, decay and moving averages are the paper's.
+    a cycle of 600 iterations, 3 epochs. Rates, decay and moving averages are the paper's. And
+    a range test up to the cycle's highest rate, as long as the cycle.
     """
-    return _superconvergence(
-        dataset, seeds, 600, model="resnet8", batch_size=250, test_every=100
-    )
+    common = {"model": "resnet8", "batch_size": 250, "test_every": 100}
+    ramp = {"bn_fraction": 0.95, "test_every": 20}
+    arms = {"range ramp": (RangeRamp(0.0, 3.0, 600), 600, ramp)}
+    tested = _runs(arms, seeds, dataset=dataset, **(_RESNET | common))
+    return _superconvergence(dataset, seeds, 600, **common) | tested
 
 
 def mnist(dataset: str, seeds: int) -> Runs:

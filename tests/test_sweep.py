@@ -142,6 +142,8 @@ def test_eight_runs_on_the_pool_one_worker_killed(store, expected, capsys):
 def test_superconvergence_has_the_settings_of_the_authors_logs():
     full = EXPERIMENTS["superconvergence"][0]("cifar10", 1)
     small = EXPERIMENTS["superconvergence_small"][0]("cifar10", 1)
+    (ramp,) = small.pop("range ramp")
+    assert ramp.policy([0, 600]).tolist() == [0, 3] and ramp.iterations == 600
     assert list(full) == list(small)
     for arms, model, cycle in ((full, "resnet56", 10_000), (small, "resnet8", 600)):
         (one,), (step,) = arms["one cycle"], arms["step"]
