@@ -295,4 +295,4 @@ class Training:
         self.rows = [list(row) for row in state["rows"]]
         self.ended = state["ended"]
         self.losses = list(state["losses"].to(self.device))
-        torch.set_rng_state(state["random"])
+        torch.set_rng_state(state["random"].cpu())  # torch.load may have put it on the GPU

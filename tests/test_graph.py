@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 
 import pytest
@@ -102,3 +103,18 @@ def test_gpu_does_not_wait_within_steps():
             running.step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@on_a_gpu
+def test_gpu_goes_on_where_a_checkpoint_was_taken():
+    first = Training(CYCLE, DIGITS, "cuda")
+    first.record()
+    for _ in range(10):
+        first.step()
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    other = Training(CYCLE, DIGITS, "cuda")
+    other.load_state_dict(torch.load(file, map_location="cuda", weights_only=True))
+    ours, theirs = (each.run().history["test_loss"].to_numpy() for each in (first, other))
+    assert ours == pytest.approx(theirs, rel=0.02)
