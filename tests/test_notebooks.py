@@ -36,7 +36,10 @@ TINY = {
         "experiment": "own", "dataset": "digits",
         "iterations": 8, "stepsize": 2, "seeds": 2, "test_every": 4,
     },
-    "04_super_convergence": {"cycle": 8, "seeds": 2, "test_every": 4},
+    "04_super_convergence": {
+        "experiment": "own", "dataset": "digits",
+        "cycle": 8, "seeds": 2, "test_every": 4,
+    },
     "05_scoreboard": {"papers": "CLR"},
 }  # fmt: skip
 each = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
