@@ -85,11 +85,11 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x):
         if not self.training:
             return super().forward(x)
-        n, channels, height, width = x.shape
+        n, channels = x.shape[:2]
         parts, rest = divmod(n, self.ghost or n)
         if rest:
             raise ValueError(f"ghost_batch must divide the batch of {n}; got {self.ghost}")
-        split = x if parts == 1 else x.reshape(n // parts, parts * channels, height, width)
+        split = x if parts == 1 else _beside(x, parts)
         weight, bias = self.weight.repeat(parts), self.bias.repeat(parts)
         mean, variance = torch.zeros(2, parts * channels, device=x.device, dtype=weight.dtype)
         y = F.batch_norm(split, mean, variance, weight, bias, True, 1.0, self.eps)
@@ -98,7 +98,23 @@ class BatchNorm(nn.BatchNorm2d):
             share = (1 - self.fraction) / (1 - self.fraction**self.num_batches_tracked)
             self.running_mean.lerp_(mean[:channels], share)
             self.running_var.lerp_(variance[:channels], share)
-        return y.reshape(x.shape)
+        return y if parts == 1 else _below(y, parts)
+
+
+def _beside(x, parts):
+    """(N, C, H, W) to (N / parts, parts * C, H, W), still channels last in memory.
+
+    Image i goes to the channels of part i % parts.
+    """
+    n, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(n // parts, parts, height, width, channels)
+    return pixels.permute(0, 2, 3, 1, 4).flatten(3).permute(0, 3, 1, 2)
+
+
+def _below(y, parts):
+    """What `_beside` did, undone."""
+    pixels = y.permute(0, 2, 3, 1).unflatten(3, (parts, y.shape[1] // parts))
+    return pixels.permute(0, 3, 1, 2, 4).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):

@@ -145,6 +145,9 @@ def test_ghost_batches_are_normalised_by_themselves():
     ghost, x = models.BatchNorm(4, ghost=5), torch.randn(20, 4, 3, 3)
     torch.nn.init.normal_(ghost.weight), torch.nn.init.normal_(ghost.bias)
     out = ghost(x).detach()
+    kept = ghost(x.contiguous(memory_format=torch.channels_last))
+    assert torch.allclose(kept, out, atol=1e-6)
+    assert kept.is_contiguous(memory_format=torch.channels_last)  # no layout back and forth
     parts = [models.BatchNorm(4) for _ in range(4)]
     for i, part in enumerate(parts):  # images i, i + 4, i + 8, … are one ghost batch
         part.load_state_dict(
