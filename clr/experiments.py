@@ -244,7 +244,8 @@ def mnist(dataset: str, seeds: int) -> Runs:
 
     inv and step for 85 epochs are Caffe's own examples (10,000 iterations); 1cycle with its
     momentum cycle for as many epochs as the arm is called, with the paper's stepsize (in
-    epochs) or, for the lengths that the paper has not, 0.45 of the run.
+    epochs) or, for the lengths that the paper has not, 0.45 of the run. Meant for four seeds,
+    as the paper has.
     """
     epoch = 60_000 / 512
 

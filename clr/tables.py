@@ -120,7 +120,7 @@ def results(
         rows.append(
             {
                 "arm": arm,
-                "paper: iterations": _length(theirs),
+                "paper: length": _length(theirs),
                 "paper, %": "–"
                 if theirs is None
                 else percent(theirs.accuracy, theirs.sd, digits),
@@ -133,4 +133,4 @@ def results(
         )
     found = pd.DataFrame(rows).set_index("arm")
     unused = [] if found["diverged"].any() else ["diverged"]
-    return found.drop(columns=unused + ["paper: iterations", "paper, %"] * (place is None))
+    return found.drop(columns=unused + ["paper: length", "paper, %"] * (place is None))
