@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from tqdm import tqdm
 
 
@@ -59,16 +61,46 @@ def fetch(url: str, path: Path, md5: str) -> Path:
     return path
 
 
+@contextmanager
+def _alone(lock: Path):
+    """One process at a time; not where nothing can be written, as nobody downloads there."""
+    held = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        held.release()
+
+
 def torchvision_dataset(cls, root: Path) -> list:
     """[training set, test set] of a torchvision MNIST or CIFAR class under `root`.
 
-    Downloads what is missing, each file from the first address that works.
-    Raises ConnectionError, naming every address tried, when none does.
+    Downloads what is missing, each file from the first address that works; other processes
+    wait for it. Raises ConnectionError, naming every address tried, when none does.
     """
-    try:
-        return [cls(root, train=train) for train in (True, False)]
-    except RuntimeError:  # torchvision's word for "not found or corrupted"
-        pass
+    lock = root / f".{cls.__name__}.download.lock"
+    if not lock.exists():  # nobody is at it
+        try:
+            return _parts(cls, root)
+        except RuntimeError:  # torchvision's word for "not found or corrupted"
+            pass
+    with _alone(lock):
+        try:
+            return _parts(cls, root)
+        except RuntimeError:
+            _download(cls, root)
+            return _parts(cls, root, download=True)  # unpacks
+
+
+def _parts(cls, root, **options) -> list:
+    return [cls(root, train=train, **options) for train in (True, False)]
+
+
+def _download(cls, root: Path):
     if hasattr(cls, "mirrors"):
         files = [(cls.mirrors, name, md5) for name, md5 in cls.resources]
         folder = root / cls.__name__ / "raw"
@@ -90,4 +122,3 @@ def torchvision_dataset(cls, root: Path) -> list:
                 "If you have the data elsewhere, let CLR_DATA name that folder; "
                 "dataset='digits' needs no download"
             )
-    return [cls(root, train=train, download=True) for train in (True, False)]

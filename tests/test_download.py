@@ -3,11 +3,13 @@ import http.server
 import pickle
 import tarfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from clr import data
+from clr import data, download
 from clr.download import fetch
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -23,6 +25,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send_error(404)
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         self.server.asked.append(start)
+        time.sleep(self.server.wait)
         if start >= len(content):
             return self.send_error(416)
         self.send_response(206 if start else 200)
@@ -38,6 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.files, server.asked, server.cut = {"/file": CONTENT}, [], 10**9
+        server.wait = 0.0
         server.url = f"http://127.0.0.1:{server.server_port}/"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -111,6 +115,31 @@ def test_cifar10_is_downloaded_once_and_read_from_there(server, tmp_path, monkey
     assert np.array_equal(loaded.train_images[0].numpy().ravel(), first["data"][0])
     assert data.load("cifar10").fingerprint == loaded.fingerprint
     assert server.asked == [0]
+
+
+def test_two_processes_download_once(server, tmp_path, monkeypatch):
+    cls, content = cifar(monkeypatch, tmp_path / "source")
+    server.files[f"/{cls.filename}"], server.wait = content, 0.5
+    monkeypatch.setattr(cls, "url", server.url + cls.filename)
+    monkeypatch.setenv("CLR_DATA", str(tmp_path / "here"))
+    with ThreadPoolExecutor(3) as pool:  # file locks keep threads apart, too
+        loaded = list(pool.map(data.load, ["cifar10"] * 3))
+    assert len({each.fingerprint for each in loaded}) == 1
+    assert server.asked == [0]
+
+
+def test_data_in_a_folder_that_cannot_be_written(server, tmp_path, monkeypatch):
+    cls, content = cifar(monkeypatch, tmp_path / "source")
+    server.files[f"/{cls.filename}"] = content
+    monkeypatch.setattr(cls, "url", server.url + cls.filename)
+    monkeypatch.setenv("CLR_DATA", str(tmp_path / "here"))
+    first = data.load("cifar10")
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(download.FileLock, "acquire", refuse)
+    assert data.load("cifar10").fingerprint == first.fingerprint
 
 
 def test_no_network_says_what_to_do(tmp_path, monkeypatch):
