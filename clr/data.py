@@ -57,20 +57,17 @@ class Dataset:
     def mean(self) -> torch.Tensor:
         """The training images' mean image, float32 of shape (C, H, W)."""
         pixels = self.train_images.permute(0, 2, 3, 1)  # in the order in which they lie
-        # a chunk's sums stay below 2**24, up to which float32 counts exactly
-        total = sum(chunk.float().sum(0).double() for chunk in pixels.split(5000))
-        return (total / len(pixels)).float().permute(2, 0, 1)
+        with torch.inference_mode(False):  # it is kept, and whoever asks first may be testing
+            # a chunk's sums stay below 2**24, up to which float32 counts exactly
+            total = sum(chunk.float().sum(0).double() for chunk in pixels.split(5000))
+            return (total / len(pixels)).float().permute(2, 0, 1)
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of the shapes, pixels and labels: equal data, equal fingerprint."""
         digest = hashlib.sha256()
-        for part in (
-            self.train_images,
-            self.train_labels,
-            self.test_images,
-            self.test_labels,
-        ):
+        parts = self.train_images, self.train_labels, self.test_images, self.test_labels
+        for part in parts:
             digest.update(str(tuple(part.shape)).encode())
             digest.update(part.cpu().contiguous().numpy())
         return digest.hexdigest()
@@ -90,7 +87,7 @@ class Dataset:
 
     def as_input(self, images: torch.Tensor, subtract_mean: bool = True) -> torch.Tensor:
         """uint8 images as a network takes them: float32, channels last in memory."""
-        pixels = images.permute(0, 2, 3, 1).float()  # in the order in which they lie
+        pixels = images.permute(0, 2, 3, 1).to(torch.float32, copy=True)  # as they lie
         if subtract_mean:
             pixels -= self.mean.permute(1, 2, 0)
         return pixels.permute(0, 3, 1, 2)
@@ -120,7 +117,8 @@ class Batches:
         train_images: int | None = None,
     ):
         every = len(data.train_images)
-        self.n = checks.whole("train_images", train_images or every, high=every)
+        n = every if train_images is None else train_images
+        self.n = checks.whole("train_images", n, high=every)
         self.batch_size = checks.whole("batch_size", batch_size, high=self.n)
         self.data, self.seed, self.shuffle, self.flip = data, seed, shuffle, flip
         self.subtract_mean = subtract_mean
@@ -266,28 +264,30 @@ def _folder(path: Path):
         raise ValueError(
             f"dataset 'folder:{path}': {sorted(differ)} is not in both train and test"
         )
-    arrays = []
     for part in parts.values():
         # folders are listed class by class; file order, as Caffe reads, must mix the classes
         np.random.default_rng(0).shuffle(part.samples)
-        arrays += [_decode(part), [label for _, label in part.samples]]
-    return _dataset(f"folder:{path.resolve().name}", parts["train"].classes, *arrays)
+    train, test = parts.values()
+    images, labels = _decode([*train.samples, *test.samples])
+    n, name = len(train.samples), f"folder:{path.resolve().name}"
+    return _dataset(name, train.classes, images[:n], labels[:n], images[n:], labels[n:])
 
 
-def _decode(folder):
-    """All images of a torchvision ImageFolder as one (N, H, W, C) array."""
+def _decode(samples, mode="L"):
+    """The images as one (N, H, W, C) array, grey if all are, and the labels."""
     from PIL import Image
 
-    images, mode = None, None
-    for i, (file, _) in enumerate(folder.samples):
+    images = None
+    for i, (file, _) in enumerate(samples):
         try:
             with Image.open(file) as picture:
-                mode = mode or ("L" if picture.mode == "L" else "RGB")
+                if mode == "L" != picture.mode:
+                    return _decode(samples, "RGB")
                 pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
         except OSError as error:
             raise ValueError(f"dataset: cannot read the image {file}: {error}") from None
         if images is None:
-            images = np.empty((len(folder.samples), *pixels.shape), np.uint8)
+            images = np.empty((len(samples), *pixels.shape), np.uint8)
         if pixels.shape != images.shape[1:]:
             height, width = images.shape[1:3]
             raise ValueError(
@@ -295,4 +295,4 @@ def _decode(folder):
                 f"{(height, width)}; all must have the same size"
             )
         images[i] = pixels
-    return images
+    return images, [label for _, label in samples]

@@ -39,6 +39,17 @@ def test_mean_image_is_subtracted():
     assert torch.equal(labels, digits.test_labels[:100])
 
 
+def test_the_mean_can_be_used_in_training_whoever_asked_for_it_first():
+    with torch.inference_mode():
+        mean = (loaded := numbered()).mean
+    weight = torch.ones(3, requires_grad=True)
+    (weight * mean[0, :, 0]).sum().backward()
+    assert torch.equal(weight.grad, loaded.mean[0, :, 0])
+    floats = loaded.test_images.float()
+    loaded.as_input(floats)
+    assert torch.equal(floats, loaded.test_images.float())  # not changed in place
+
+
 def test_fingerprint_depends_on_every_pixel_and_label():
     one, same = numbered(), numbered()
     assert one.fingerprint == same.fingerprint
@@ -135,6 +146,18 @@ def test_an_image_folder(tmp_path):
     assert sorted(grey.test_images[:, 0, 2, 3].tolist()) == [100, 100, 101, 101]
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("coloured", range(4))
+def test_one_coloured_image_makes_all_of_them_coloured(tmp_path, part, coloured):
+    path = folder(tmp_path / "mixed", modes=("L", "L"))
+    file = path / part / ("cat", "dog")[coloured // 2] / f"{coloured % 2}.png"
+    Image.new("RGB", (6, 4), (1, 2, 3)).save(file)
+    mixed = data.load(f"folder:{path}")
+    assert mixed.image_shape == (3, 4, 6) == tuple(mixed.test_images.shape[1:])
+    images = mixed.train_images if part == "train" else mixed.test_images
+    assert [1, 2, 3] in images[:, :, 0, 0].tolist()
+
+
 def test_an_image_folders_order_mixes_the_classes_and_is_always_the_same(tmp_path):
     path = folder(tmp_path / "many", ("L",) * 50, ((2, 2),) * 50)
     loaded, again = data.load(f"folder:{path}"), data.load(f"folder:{path}")
@@ -156,6 +179,11 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path):
         data.load(f"folder:{tmp_path / 'half'}")
     with pytest.raises(ValueError, match=r"1.png has \(9, 9\) pixels, .* \(4, 6\)"):
         data.load(f"folder:{folder(tmp_path / 'sizes', sizes=((6, 4), (9, 9)))}")
+    folder(tmp_path / "differ")
+    for file in (tmp_path / "differ" / "test").glob("*/*.png"):
+        Image.new("RGB", (5, 5)).save(file)
+    with pytest.raises(ValueError, match=r"test/.* has \(5, 5\) pixels, .* \(4, 6\)"):
+        data.load(f"folder:{tmp_path / 'differ'}")
     (folder(tmp_path / "broken") / "test" / "dog" / "1.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="cannot read the image .*dog/1.png"):
         data.load(f"folder:{tmp_path / 'broken'}")
@@ -168,6 +196,8 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path):
 def test_bad_batch_sizes(size):
     with pytest.raises((ValueError, TypeError), match="batch_size must be"):
         Batches(numbered(10), size)
+    with pytest.raises((ValueError, TypeError), match="train_images must be"):
+        Batches(numbered(10), 1, train_images=size)
 
 
 def test_moving_to_a_device_keeps_everything():
