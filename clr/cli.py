@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from functools import partial
@@ -67,7 +68,7 @@ def sweep(args: argparse.Namespace) -> int:
         failed = sweep.run(
             missing, make, folder.resolve(), device=args.device, progress=progress, jobs=jobs
         )
-    except (ImportError, OSError) as error:
+    except (ImportError, ValueError, OSError) as error:
         print(f"clr sweep: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -125,6 +126,12 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N; got {text!r}")
+    return text
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m clr", description=__doc__)
@@ -171,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
         "--seeds": {"type": _jobs, "default": 5, "help": "runs of each arm (default 5)"},
         "--dataset": {"help": "other data than the experiment is meant for"},
         "--jobs": {"type": _jobs, "default": 1, "help": "runs at a time (default 1)"},
-        "--device": {"help": "cpu or cuda (default: a GPU if there is one)"},
+        "--device": {"type": _device, "help": "cpu or cuda (default: a GPU if there is one)"},
         "--scheduler": {"metavar": "tcp://HOST:PORT", "help": "a dask scheduler's workers"},
         "--record": {"action": "store_true", "help": "write to data/runs, to be committed"},
         "--list": {"action": "store_true", "help": "only say what there is"},

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _SEAL = 64 + 1  # a sha256 in hex and a newline
+FOR_RUNS = ". CLR_RUNS names another folder for runs"  # advice
 
 
 @contextmanager
@@ -32,11 +33,11 @@ def undisturbed():
 
 
 @undisturbed()
-def write(path: Path, content: bytes):
+def write(path: Path, content: bytes, advice: str = ""):
     """Write a file by way of a temporary one: synced, then renamed.
 
-    Raises OSError, naming the file and the reason; nothing half-written is left, also not
-    after Ctrl-C.
+    Raises OSError, naming the file and the reason, with the advice; nothing half-written is
+    left, also not after Ctrl-C.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -50,15 +51,15 @@ def write(path: Path, content: bytes):
         with suppress(OSError):  # what is wrong with the folder is in the message already
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise _not_written(path, error) from error
+            raise _not_written(path, error, advice) from error
         raise
 
 
-def _not_written(path: Path, error: OSError) -> OSError:
+def _not_written(path: Path, error: OSError, advice: str) -> OSError:
     return OSError(
         error.errno,
         f"could not write {path.name} to {path.parent}: {error.strerror}; "
-        "nothing half-written was left. CLR_RUNS names another folder for runs",
+        f"nothing half-written was left{advice}",
     )
 
 
@@ -66,7 +67,7 @@ def write_sealed(path: Path, content: bytes):
     """`write` with a checksum in front; what was there before stays as PATH.before."""
     if path.exists():
         os.replace(path, path.with_name(path.name + ".before"))
-    write(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    write(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content, FOR_RUNS)
 
 
 def read_sealed(path: Path) -> bytes | None:
@@ -114,7 +115,7 @@ class claim:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             probe.touch()
         except OSError as error:
-            raise _not_written(self.path, error) from error
+            raise _not_written(self.path, error, FOR_RUNS) from error
         finally:
             with suppress(OSError):
                 probe.unlink(missing_ok=True)

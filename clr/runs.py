@@ -130,8 +130,8 @@ def save(training: Training, folder: Path, seconds: float) -> Run:
         "history_sha256": hashlib.sha256(history).hexdigest(),
         "provenance": _provenance(seconds, str(training.device)),
     }
-    files.write(path.with_suffix(".csv"), history)
-    files.write(path, (json.dumps(record, indent=1) + "\n").encode())
+    files.write(path.with_suffix(".csv"), history, files.FOR_RUNS)
+    files.write(path, (json.dumps(record, indent=1) + "\n").encode(), files.FOR_RUNS)
     return load(path)
 
 
@@ -167,14 +167,18 @@ def load(path: Path) -> Run:
         raise ValueError(f"the record {path} cannot be used: {error}") from error
 
 
-def find(config: RunConfig, fingerprint: str, *, live: bool = False) -> Run | None:
+def find(
+    config: RunConfig, fingerprint: str, *, live: bool = False, folder: Path | None = None
+) -> Run | None:
     """The record of `config` on that data, or None; `live` leaves out `data/runs`.
+
+    `folder`: look there and not in the live store.
 
     A record that is damaged, or whose config is not the one asked for, is
     reported in a warning and never used. One from a newer version raises NewerFormat.
     """
-    for folder in [live_store()] if live else [RECORDED, live_store()]:
-        path = folder / (run_name(config, fingerprint) + ".json")
+    for store in [*([] if live else [RECORDED]), folder or live_store()]:
+        path = store / (run_name(config, fingerprint) + ".json")
         if path.exists():
             try:
                 run = load(path)
@@ -247,13 +251,13 @@ def load_or_train(
     written, whatever `clr.data.load` raises if there is no such data.
     """
     data = data or datasets.load(config.dataset)
-    if run := find(config, data.fingerprint, live=live):
+    if run := find(config, data.fingerprint, live=live, folder=folder):
         return run
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     path = (folder or live_store()) / run_name(config, data.fingerprint)
     with files.claim(path, wait=wait):
-        if run := find(config, data.fingerprint, live=live):  # trained while we waited
-            return run
+        if run := find(config, data.fingerprint, live=live, folder=folder):
+            return run  # trained while we waited
         return _train(config, data, device, path, progress, checkpoint_seconds)
 
 

@@ -24,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import psutil
+import torch
 
 from clr import data, files, runs
 from clr.experiments import Runs
@@ -69,8 +70,6 @@ def _watch(parent: int):
 
 
 def _start_worker(threads: int, parent: int):
-    import torch
-
     torch.set_num_threads(threads)
     if os.name != "nt":
         os.setsid()  # Ctrl-C goes to the parent alone, which hands it on once
@@ -78,8 +77,11 @@ def _start_worker(threads: int, parent: int):
 
 
 def pool(jobs: int) -> Executor:
-    """`jobs` processes on this machine, each with its share of the cores."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    """`jobs` processes on this machine, each with OMP_NUM_THREADS threads or, without that,
+    with its share of the cores that this process may use.
+    """
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    threads = threads or max(1, torch.get_num_threads() // jobs)
     return ProcessPoolExecutor(
         jobs,
         multiprocessing.get_context("spawn"),
@@ -91,7 +93,8 @@ def pool(jobs: int) -> Executor:
 def dask(address: str) -> tuple[Callable[[], Executor], int]:
     """(makes executors on the workers of a dask scheduler at tcp://HOST:PORT, runs at a time).
 
-    Raises ImportError without the `cluster` extra, OSError if nobody answers.
+    Raises ImportError without the `cluster` extra, ValueError if that is no address, OSError
+    if nobody answers.
     """
     try:
         from distributed import Client
@@ -99,7 +102,10 @@ def dask(address: str) -> tuple[Callable[[], Executor], int]:
         raise ImportError(
             "--scheduler needs the 'cluster' extra: pip install -e '.[cluster]'"
         ) from None
-    client = Client(address, timeout=10)
+    try:
+        client = Client(address, timeout=10)
+    except ValueError as error:
+        raise ValueError(f"--scheduler must be tcp://HOST:PORT; got {address!r}") from error
     return lambda: client.get_executor(pure=False), sum(client.nthreads().values())
 
 
@@ -124,14 +130,11 @@ def run(
     total = sum(config.iterations for _, config in configs)
     done, spent, begun = 0, 0.0, time.monotonic()
     for attempt in range(attempts):
-        executor, died = make_executor(), False
+        executor, died, futures = make_executor(), False, {}
         try:
-            futures = {
-                executor.submit(
-                    train, config.to_dict(), str(folder), device, progress, attempt > 0
-                ): number
-                for number, (_, config) in left.items()
-            }
+            for number, (_, config) in left.items():
+                task = config.to_dict(), str(folder), device, progress, attempt > 0
+                futures[executor.submit(train, *task)] = number
             for future in as_completed(futures):
                 number = futures[future]
                 label, config = left[number]
@@ -172,8 +175,18 @@ def run(
 
 
 def table(experiment: Runs) -> list[tuple[str, RunConfig, Run | None]]:
-    """Every run of an experiment and its record, if there is one."""
-    return [(label, c, runs.recorded(c)) for label, each in experiment.items() for c in each]
+    """Every run of an experiment and its record, if there is one.
+
+    Of an image folder that is not here, a record on any folder of that name.
+    """
+    return [(label, c, _record(c)) for label, each in experiment.items() for c in each]
+
+
+def _record(config: RunConfig) -> Run | None:
+    folder = config.dataset.removeprefix("folder:")
+    if folder != config.dataset and (Path(folder).expanduser() / "train").is_dir():
+        return runs.find(config, _load(config.dataset).fingerprint)
+    return runs.recorded(config)
 
 
 def _stop(executor: Executor, futures):
@@ -242,6 +255,8 @@ def import_(file: Path, folder: Path) -> tuple[int, int]:
 def _readable(path: Path) -> bool:
     try:
         return bool(runs.load(path))
+    except runs.NewerFormat:
+        raise
     except ValueError:
         return False
 

@@ -38,6 +38,13 @@ def test_a_run_is_trained_once_and_found_again(store, monkeypatch):
     assert again.final_accuracy == first.history["test_accuracy"].iloc[-1]
 
 
+def test_a_folder_of_its_own_is_looked_in(store, tmp_path, monkeypatch):
+    first = load_or_train(CONFIG, folder=tmp_path / "own")
+    assert first.path == tmp_path / "own" / f"{NAME}.json" and not store.exists()
+    monkeypatch.setattr(Training, "run", None)
+    assert load_or_train(CONFIG, folder=tmp_path / "own").path == first.path
+
+
 def test_the_record_is_the_training(store):
     expected = Training(CONFIG, DIGITS).run().history
     assert load_or_train(CONFIG).history.equals(expected)

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -283,6 +284,14 @@ def test_two_image_folders_are_two_data_sets(store, tmp_path):
     record = load_or_train(configs[0])
     assert runs.recorded(configs[0]).path == record.path
     assert runs.recorded(configs[1]) is None
+    (tmp_path / "else").mkdir()
+    path = folder(tmp_path / "else" / "one", ("L",) * 5, ((8, 8),) * 5)  # the same last name
+    same = RunConfig.from_dict(configs[0].to_dict() | {"dataset": f"folder:{path}"})
+    table = sweep.table({"arm": [configs[0], same]})
+    assert [found is not None for *_, found in table] == [True, False]
+    shutil.rmtree(path)  # then the name has to do
+    ((*_, found),) = sweep.table({"arm": [same]})
+    assert found.path == record.path
 
 
 def test_records_move_between_machines_as_one_file(
@@ -368,6 +377,64 @@ def test_an_import_does_not_replace_another_history(store, tmp_path, capsys):
     (tmp_path / "junk").write_bytes(b"junk")
     assert run("--import", tmp_path / "junk") == 2
     assert "cannot be read as exported records" in capsys.readouterr().err
+
+
+def test_records_of_a_newer_version_are_neither_replaced_nor_called_damaged(
+    store, tmp_path, capsys
+):
+    record = load_or_train(EXPERIMENTS["rehearsal"][0]("digits", 1)["fixed"][0])
+    sweep.export([record], tmp_path / "file")
+    newer = record.path.read_text().replace('"format": 1', '"format": 99')
+    record.path.write_text(newer)
+    assert run("--import", tmp_path / "file") == 2
+    assert "written by a newer version" in capsys.readouterr().err
+    assert record.path.read_text() == newer
+
+    def age(members):
+        name = next(name for name in members if name.endswith(".json"))
+        members[name] = members[name].replace(b'"format": 1', b'"format": 99')
+
+    repack(tmp_path / "file", age)
+    shutil.rmtree(store)
+    assert run("--import", tmp_path / "file") == 2
+    assert "written by a newer version" in capsys.readouterr().err and not store.exists()
+
+
+def test_workers_share_the_cores_or_do_as_omp_num_threads_says(monkeypatch):
+    for said, jobs, threads in ((None, 2, 3), (None, 8, 1), ("2", 8, 2)):
+        monkeypatch.setattr(sweep.torch, "get_num_threads", lambda: 6)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if said:
+            monkeypatch.setenv("OMP_NUM_THREADS", said)
+        with sweep.pool(jobs) as executor:
+            assert executor._initargs[0] == threads
+
+
+def test_ctrl_c_while_the_runs_are_handed_out(tmp_path):
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *_):
+            raise KeyboardInterrupt
+
+        def shutdown(self, **_):
+            ended.append(True)
+
+    ended = []
+    config = EXPERIMENTS["rehearsal"][0]("digits", 1)["fixed"][0]
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run([("fixed", config)], lambda: Interrupted(1), tmp_path)
+    assert ended
+
+
+def test_a_bad_scheduler_or_device_is_named(store, capsys):
+    pytest.importorskip("distributed")
+    some = "--experiment", "rehearsal", "--seeds", 1
+    for bad in ("foo", "localhost:x"):
+        assert run(*some, "--scheduler", bad) == 2
+        said = capsys.readouterr().err
+        assert f"--scheduler must be tcp://HOST:PORT; got '{bad}'" in said
+    with pytest.raises(SystemExit):
+        run(*some, "--device", "gpu")
+    assert "must be cpu, cuda or cuda:N; got 'gpu'" in capsys.readouterr().err
 
 
 def test_bad_arguments(store, capsys):
