@@ -59,7 +59,7 @@ class PolicyLR(LRScheduler):
         self._blocks: dict[int, tuple[int, list[float]]] = {}
         super().__init__(optimizer)  # sets the lr of iteration 0
         if last_epoch >= 0:
-            self._update_lr(last_epoch + 1)
+            self._go_to(last_epoch + 1)
 
     def _value(self, which: int, policy: Policy) -> float:
         t = self.last_epoch
@@ -101,6 +101,13 @@ class PolicyLR(LRScheduler):
 
     _get_closed_form_lr = get_lr  # what torch calls to set an iteration
 
+    def _go_to(self, iteration: int):
+        """The rates of that iteration, in the optimizer and as the last."""
+        self.last_epoch = iteration
+        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            _set(group, "lr", lr)
+        self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
+
     def state_dict(self) -> dict:
         """`{"iteration": …, "lr": […], "policy": […], "momentum": …}`, JSON values only."""
         return {
@@ -112,6 +119,8 @@ class PolicyLR(LRScheduler):
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Go on where `state_dict` was taken; the dict is left as it is."""
+        if missing := sorted({"iteration", "lr", "policy", "momentum"} - set(state_dict)):
+            raise ValueError(f"state_dict must be a PolicyLR's; it has no {', '.join(missing)}")
         groups, saved = self.optimizer.param_groups, state_dict["momentum"]
         policies = tuple(policy_from_dict(each) for each in state_dict["policy"])
         momentum = None if saved is None else policy_from_dict(saved)
@@ -130,7 +139,7 @@ class PolicyLR(LRScheduler):
                 f"{len(groups)}"
             )
         if state_dict["iteration"] >= 0:  # else not begun, in a SequentialLR
-            self._update_lr(state_dict["iteration"])
+            self._go_to(state_dict["iteration"])
         # within a SequentialLR the rates are another scheduler's: as they were
         for group, lr in zip(groups, state_dict["lr"], strict=True):
             _set(group, "lr", lr)

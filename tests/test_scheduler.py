@@ -138,6 +138,36 @@ def test_a_bad_last_epoch_is_named(bad):
         PolicyLR(optimizer(), POLICY, last_epoch=bad)
 
 
+def test_a_state_that_is_not_one_is_refused():
+    theirs = ExponentialLR(optimizer(), 0.9).state_dict()
+    with pytest.raises(
+        ValueError, match="state_dict must be a PolicyLR's; it has no iteration"
+    ):
+        PolicyLR(optimizer(), POLICY).load_state_dict(theirs)
+
+
+def test_it_goes_on_without_the_private_parts_of_a_new_torch(monkeypatch):
+    """Those that torch 2.4 to 2.7 lack."""
+    scheduler = PolicyLR(optimizer(), POLICY)
+    follow(scheduler, 5)
+    state = scheduler.state_dict()
+    for name in ("_update_lr", "_initial_step"):
+        monkeypatch.delattr(torch.optim.lr_scheduler.LRScheduler, name, raising=False)
+    monkeypatch.setattr(torch.optim.lr_scheduler.LRScheduler, "__init__", _old_init)
+    again = PolicyLR(optimizer(), POLICY)
+    again.load_state_dict(state)
+    at_once = PolicyLR(optimizer(), POLICY, last_epoch=4)
+    for each in (again, at_once):
+        assert each.get_last_lr() == [POLICY(5)] == [each.optimizer.param_groups[0]["lr"]]
+
+
+def _old_init(self, optimizer, last_epoch=-1):
+    """The start of a scheduler, without what it sets beside the first rate."""
+    self.optimizer, self.last_epoch, self._step_count = optimizer, last_epoch + 1, 1
+    for group, lr in zip(optimizer.param_groups, self.get_lr(), strict=True):
+        group["lr"] = lr
+
+
 def test_the_object_itself_can_be_pickled_and_copied():
     scheduler = PolicyLR(optimizer(), POLICY)
     follow(scheduler, 3)
