@@ -5,7 +5,7 @@ scheduler    PolicyLR, a torch scheduler that follows one
 data         the data sets, and seeded batches              (download: fetching them)
 models       Caffe's cifar10_full and lenet, and residual networks
 optim        Caffe's solvers
-training     RunConfig and the one training loop
+training     RunConfig and the one training loop         (graph: an update on a GPU)
 runs         load_or_train, and the records                 (files: whole or not at all)
 range_test   the LR range test, for any model               (bounds: reading it,
                                                              snapshot: undoing it)
@@ -15,7 +15,7 @@ scoreboard   all of them and their verdicts                (readme: README.md's 
 plots        the figures
 experiments  which runs make up an experiment               (sweep: many at once)
 notebooks    the notebooks run headless                     (pages: as HTML)
-bench        how fast it trains
+bench        how fast it trains                          (bench_gpu: on a GPU)
 cli          python -m clr …
 
 checks and parameters refuse what can't be right, in one sentence.

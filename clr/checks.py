@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numbers
 import sys
+from collections.abc import Iterable
 
 
 def real(name, value, low, high, allowed) -> float:
@@ -49,6 +50,8 @@ def whole_or_none(name, value) -> int | None:
 
 def rising(name, value) -> tuple[int, ...]:
     """Whole numbers in rising order."""
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be whole numbers in rising order; got {value!r}")
     numbers_ = tuple(whole(name, item) for item in value)
     if list(numbers_) != sorted(set(numbers_)):
         raise ValueError(f"{name} must be in rising order; got {value!r}")

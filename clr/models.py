@@ -157,6 +157,11 @@ class ResNet(nn.Module):
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             raise ValueError(f"a ResNet's depth must be 6n + 2 (8, 14, 20, …); got {depth}")
+        _, height, width = image_shape
+        if height % 4 or width % 4:  # else the shortcut's pool is smaller than the convolution
+            raise ValueError(
+                f"resnet{depth} takes images whose sides divide by 4; got {height}x{width}"
+            )
         self.conv1 = nn.Conv2d(image_shape[0], 16, 3, padding=1)
         self.bn1 = norm(16)
         widths = [16] * blocks + [32] * blocks + [64] * blocks

@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch.optim import Optimizer
+
+from clr import checks
+from clr.policy import Policy
 
 DELTA = 1e-8  # Caffe's default `delta`
 
@@ -120,8 +124,20 @@ def build(name: str, groups: list[dict], momentum: float) -> Optimizer:
     `momentum` is b1 for Adam and the decay for AdaDelta, and is not used by AdaGrad and
     RMSProp (Caffe refuses it there). The rate is the scheduler's.
     """
-    return NAMES[name](groups, momentum)
+    return NAMES[checks.one_of("optimizer", name, NAMES)](groups, momentum)
 
+
+def check_momentum_policy(name: str, policy: Policy, iterations: int):
+    """TypeError or ValueError unless `policy` can drive that optimizer's momentum so long."""
+    if not isinstance(policy, Policy):
+        raise TypeError(f"momentum_policy must be a clr Policy; got {policy!r}")
+    if name not in WITH_MOMENTUM:
+        raise ValueError(f"momentum_policy must be None for {name}; got {policy!r}")
+    if (highest := policy(np.arange(iterations + 1)).max()) >= 1:
+        raise ValueError(f"momentum_policy must stay below 1; {policy!r} reaches {highest:g}")
+
+
+WITH_MOMENTUM = ("sgd", "nesterov", "adam", "torch_sgd")
 
 NAMES = {
     "sgd": lambda groups, momentum: SGD(groups, momentum=momentum),

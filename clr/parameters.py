@@ -7,6 +7,7 @@ only warns of an unknown name and takes any type; these checks stop both.
 from __future__ import annotations
 
 import ast
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -23,10 +24,13 @@ def _problem(name: str, value, kind: str) -> str | None:
         return None
     hint = ""
     if isinstance(value, str) and kind in ("int", "float"):
-        try:
-            hint = f" (YAML reads {value} as text; write {float(value)!r})"
-        except ValueError:
-            pass
+        with suppress(ValueError, OverflowError):
+            number = float(value) if kind == "float" else int(float(value))
+            text = repr(number)
+            if "." not in text:  # YAML takes 1e-05 for a text, too
+                text = text.replace("e", ".0e")
+            if number == float(value) and yaml.safe_load(text) == number:
+                hint = f" (YAML reads {value} as text; write {text})"
     return f"{name} must be {kind}; got {value!r}{hint}"
 
 

@@ -279,7 +279,7 @@ class Stages(Policy, name="stages"):
     `start_lr_policy`).
 
     `stages` holds (policy, iterations) pairs. The end itself has the last policy's value at
-    its own end; `past_end` says what comes after it.
+    its own end, unless it starts again; `past_end` says what comes after it.
     """
 
     stages: tuple[tuple[Policy, int], ...]

@@ -31,10 +31,12 @@ def _wave(name, value):
 def _stages(name, value):
     try:
         pairs = tuple((policy, checks.whole("a stage's length", n)) for policy, n in value)
+        if not pairs or not all(isinstance(policy, Policy) for policy, _ in pairs):
+            raise TypeError(f"got {value!r}")
+        for i, (policy, n) in enumerate(pairs, 1):
+            policy(n if i == len(pairs) else n - 1)  # raises if the policy ends before that
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
-    if not pairs or not all(isinstance(policy, Policy) for policy, _ in pairs):
-        raise TypeError(f"{name} must be (policy, iterations) pairs; got {value!r}")
     return pairs
 
 
@@ -83,7 +85,10 @@ class Policy:
 
     @property
     def end(self) -> int | None:
-        """The last iteration the policy is defined for; None if it has no end."""
+        """The last iteration the policy is defined for; None if it has no end.
+
+        With `past_end="cycle"` it starts again there, as if it were iteration 0.
+        """
         return None
 
     def __call__(self, iteration):

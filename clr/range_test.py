@@ -98,7 +98,8 @@ def lr_range_test(
     `metric(outputs, targets)` and of `loss`, and `evaluate(model)`, called in eval mode without
     gradients. A step takes `accumulate` batches. `autocast` makes the context of the forward
     pass, `scaler` scales the loss. With `seeds` there is a run for each, which sets python's,
-    numpy's and torch's random states and a loader's own generators; `reset(model)` may then
+    numpy's and torch's random states and a loader's own generators (a `clr.data.Batches` has
+    a seed of its own, and draws the same batches in each run); `reset(model)` may then
     draw the weights anew, without it the runs differ in nothing but the batches.
 
     A run ends early when the loss is not finite, or its mean since the last row is `divergence`
@@ -107,16 +108,22 @@ def lr_range_test(
     an error or Ctrl-C too. Raises ValueError or TypeError, naming the argument, for what cannot
     be meant.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {model!r}")
     _check_arguments(model, optimizer, policy)
     functions = {"loss": loss, "metric": metric, "evaluate": evaluate, "reset": reset}
     for name, value in functions.items():
-        if value is not None and (not callable(value) or isinstance(value, type)):
+        if value is None and name in ("evaluate", "reset"):
+            continue
+        if not callable(value) or isinstance(value, type):
             raise TypeError(f"{name} must be a function or called like one; got {value!r}")
+    if not isinstance(batches, Iterable):
+        raise TypeError(f"batches must be a loader or such of pairs; got {batches!r}")
     if seeds is not None and not isinstance(seeds, Iterable):
         raise TypeError(f"seeds must be some whole numbers, such as range(3); got {seeds!r}")
     every = max(1, policy.iterations // 100) if every is None else checks.whole("every", every)
     accumulate = checks.whole("accumulate", accumulate)
-    divergence = checks.real("divergence", divergence, 1.0, math.inf, "above 1")
+    divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
     curves, ended = [], []
     for seed in [None] if seeds is None else [checks.whole("seeds", s, low=0) for s in seeds]:
         with restored(model, optimizer, scaler, batches):
@@ -145,6 +152,8 @@ def _check_arguments(model, optimizer, policy):
         raise TypeError(f"policy must be a RangeRamp; got {policy!r}{hint}")
     if policy.iterations < 2:
         raise ValueError(f"policy must have at least 2 iterations; got {policy}")
+    if policy.past_end == "cycle":
+        raise ValueError(f"policy must end at its highest rate, not start again; got {policy}")
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {optimizer!r}")
     own = {id(p) for p in model.parameters()}

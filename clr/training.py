@@ -80,11 +80,12 @@ class RunConfig:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
         if not isinstance(self.policy, Policy):
             raise TypeError(f"policy must be a clr Policy; got {self.policy!r}")
-        if self.momentum_policy is not None and not isinstance(self.momentum_policy, Policy):
-            raise TypeError(
-                f"momentum_policy must be a clr Policy; got {self.momentum_policy!r}"
-            )
         self.policy(self.iterations)  # raises now if the policy ends before the run
+        if self.momentum_policy is not None:
+            optim.check_momentum_policy(self.optimizer, self.momentum_policy, self.iterations)
+        if self.batch_size % (self.ghost_batch or 1):
+            whole = f"ghost_batch must divide batch_size, {self.batch_size}"
+            raise ValueError(f"{whole}; got {self.ghost_batch}")
 
     def to_dict(self) -> dict:
         """Plain JSON values; `RunConfig.from_dict` is the inverse."""

@@ -185,3 +185,11 @@ def test_lenet_is_caffes():
 def test_bad_arguments_are_named(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+@pytest.mark.parametrize("size", [(7, 8), (8, 30), (33, 32)])
+def test_a_resnet_takes_sides_that_divide_by_4(size):
+    with pytest.raises(ValueError, match=f"resnet8 .*divide by 4; got {size[0]}x{size[1]}"):
+        models.build("resnet8", (3, *size), 10)
+    model = models.build("resnet8", (3, 12, 28), 10)
+    assert model(torch.zeros(2, 3, 12, 28)).shape == (2, 10)

@@ -21,6 +21,10 @@ def test_declared():
             {"rate": "1e-3"},
             "rate must be float; got '1e-3' .YAML reads 1e-3 as text; write 0.001",
         ),
+        ({"rate": "1e-5"}, "write 1.0e-05.; |write 1.0e-05.[.] Valid"),
+        ({"steps": "1e3"}, "steps must be int; got '1e3' .YAML reads 1e3 as text; write 1000."),
+        ({"steps": "1.5"}, "got '1.5'[.] Valid"),  # nothing near it would be right
+        ({"rate": "inf"}, "got 'inf'[.] Valid"),
         ({"live": "yes"}, "live must be bool"),
         ({"data": 3}, "data must be str"),
         ({"x": 1, "live": 1}, "unknown parameter x; live must be bool; got 1"),

@@ -278,6 +278,11 @@ nan = float("nan")
         (lambda: p.Stages(()), "stages must be .policy, iterations. pairs"),
         (lambda: p.Stages(((p.Fixed(0.1), 0),)), "stages must be .*at least 1; got 0"),
         (lambda: p.Stages(((0.1, 5),)), "stages must be"),
+        (
+            lambda: p.Stages(((p.RangeRamp(0, 1, 15), 20), (p.Fixed(0.1), 10))),
+            "stages must be .*iteration 19 is past the end of range_ramp at 15",
+        ),
+        (lambda: p.Step(0.1, 60_000), "drops must be whole numbers in rising order; got 60000"),
         (lambda: p.policy_from_dict({"policy": "sine"}), "policy must be one of fixed"),
         (lambda: p.policy_from_dict({"policy": "fixed", "lr": 1}), "no .'lr'.*base_lr"),
         (lambda: p.Fixed(LOW)(-1), "iteration must be at least 0; got -1"),

@@ -240,6 +240,9 @@ def test_it_stops_when_the_loss_has_grown():
         ("evaluate", [1.0]),
         ("metric", "accuracy"),
         ("reset", torch.nn.Linear),
+        ("loss", None),
+        ("metric", None),
+        ("batches", 5),
     ],
 )
 def test_what_is_not_of_the_right_kind_is_named(argument, value):
@@ -252,10 +255,15 @@ def test_bad_input_is_named():
         run(batches=[])
     with pytest.raises(ValueError, match="used up after one pass"):
         run(batches=iter([blobs()]))
+    sgd, ramp = torch.optim.SGD(network().parameters(), lr=0.1), RangeRamp(0.0, 0.1, 9)
+    with pytest.raises(TypeError, match="model must be a torch.nn.Module; got None"):
+        lr_range_test(None, loader(), loss=CROSS, optimizer=sgd, policy=ramp)
     with pytest.raises(ValueError, match="policy must have at least 2 iterations"):
         run(iterations=1)
     with pytest.raises(ValueError, match="base_lr must not be above max_lr"):
         run(policy=RangeRamp(1.0, 0.1, 10))
+    with pytest.raises(ValueError, match="must end at its highest rate, .*past_end=cycle"):
+        run(policy=RangeRamp(0.0, 0.1, 10, past_end="cycle"))
     with pytest.raises(
         ValueError, match="optimizer must be one of the model's parameters; 2 of"
     ):
@@ -271,7 +279,7 @@ def test_bad_input_is_named():
         run(accumulate=0)
     with pytest.raises(ValueError, match="every must be"):
         run(every=0)
-    with pytest.raises(ValueError, match="divergence must be above 1"):
+    with pytest.raises(ValueError, match="divergence must be at least 1"):
         run(divergence=0.5)
 
 

@@ -137,6 +137,13 @@ def test_config_is_a_value():
         ({"ghost_batch": 0}, "ghost_batch must be a whole number, at least 1; got 0"),
         ({"momentum_policy": 0.1}, "momentum_policy must be a clr Policy"),
         ({"policy": RangeRamp(0, 1, 10)}, "iteration 20 is past the end"),
+        ({"momentum_policy": RangeRamp(0, 0.9, 10)}, "iteration 20 is past the end"),
+        ({"momentum_policy": Fixed(3)}, "momentum_policy must stay below 1; .* reaches 3"),
+        (
+            {"momentum_policy": Fixed(0.9), "optimizer": "adagrad"},
+            "momentum_policy must be None for adagrad; got Fixed",
+        ),
+        ({"ghost_batch": 30}, "ghost_batch must divide batch_size, 100; got 30"),
     ],
 )
 def test_bad_configs_are_named(values, says):
