@@ -2,7 +2,7 @@
 
 Importing this module sets seaborn's theme, so that all figures look alike.
 
-Every function draws on the `ax` it is given, or on a new figure, and returns the axes.
+A function draws on the `ax` it is given, or on a new figure, and returns the axes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COLOURS = {
     "fixed": _BLIND[7],
     "step": _BLIND[7],
     "inv": _BLIND[5],
-    "exp": _BLIND[5],
+    "exp": "black",
     "decay": _BLIND[6],
     "triangular": _BLIND[0],
     "triangular2": _BLIND[3],
@@ -41,6 +41,7 @@ COLOURS = {
     "range_ramp": _BLIND[4],
     "range_ramp_exponential": _BLIND[4],
 }
+_CONTROLS = {"cosine": _BLIND[4]}  # by label: its policy is decay's, with another wave
 _LIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")  # where widgets work
 _DASHES = ("-", "--", ":", "-.")
 
@@ -49,7 +50,7 @@ def _styles(policies: Mapping[str, Policy]) -> dict[str, dict]:
     """Colour by kind of policy; a second one of the same colour is dashed, and so on."""
     styles, used = {}, {}
     for label, policy in policies.items():
-        colour = COLOURS.get(policy.name, "black")
+        colour = _CONTROLS.get(label, COLOURS.get(policy.name, "black"))
         dashes = used[colour] = used.get(colour, -1) + 1
         styles[label] = {"color": colour, "linestyle": _DASHES[dashes % len(_DASHES)]}
     return styles
@@ -192,56 +193,69 @@ def rates(runs: Mapping[str, Sequence[Run]], *, ax=None):
     return ax
 
 
-def _forest(rows: int):
-    """Axes with room for that many lines with names."""
-    size = (7.2, 1 + 0.26 * rows)
-    return plt.subplots(figsize=size, layout="constrained")[1]
+def _forest(rows: Sequence[Mapping], key: str):
+    """(axes, its rows) for each value of `key`: a line a row, and a scale of its own."""
+    names = dict.fromkeys(row[key] for row in rows)
+    groups = {name: [r for r in rows if r[key] == name] for name in names} or {"not run": []}
+    lines = [max(1, len(each)) for each in groups.values()]
+    size = (7.2, 1 + 0.26 * sum(lines) + 0.6 * len(lines))
+    subplots = {"squeeze": False, "height_ratios": lines, "layout": "constrained"}
+    axes = plt.subplots(len(lines), 1, figsize=size, **subplots)[1][:, 0]
+    for ax, (name, each) in zip(axes, groups.items(), strict=True):
+        ax.set(ylim=(max(1, len(each)) - 0.5, -0.5), yticks=range(len(each)))
+        ax.set_title(name, loc="left", fontsize="medium")
+    return axes, groups.values()
 
 
 VERDICTS = {"reproduced": _BLIND[2], "not reproduced": _BLIND[3], "undecided": _BLIND[7]}
 
 
-def claims(rows: Sequence[Mapping], *, ax=None):
+def claims(rows: Sequence[Mapping]):
     """The judged claims of `clr.scoreboard.comparisons`: differences and their intervals.
 
-    A grey bar is what a claim allows; the colour is the verdict. Claims that were not run are
-    left out.
+    A grey bar is what a claim allows; the colour is the verdict. What is beyond 40 margins is
+    an arrow; claims that were not run are left out. Returns the axes, one an experiment.
     """
-    rows = [row for row in rows if row["verdict"] in VERDICTS]
-    ax = _forest(len(rows)) if ax is None else ax
-    values = [100 * row[k] for row in rows for k in ("difference", "low", "high") if row[k]]
-    edge = 1.1 * max(map(abs, values), default=1)
-    for y, row in enumerate(rows):
-        low, high = (100 * row["margin"] * share for share in RELATIONS[row["relation"]])
-        low, high = max(low, -edge), min(high, edge)
-        ax.barh(y, high - low, left=low, height=0.8, color="0.92", zorder=0)
-        colour = VERDICTS[row["verdict"]]
-        if row["low"] is not None:
-            ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=3)
-        ax.plot(100 * row["difference"], y, "o", color=colour, ms=6)
-    ax.set(xlim=(-edge, edge), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
-    ax.set_yticklabels([row["claim"] for row in rows], fontsize="small")
-    ax.set_xlabel("difference in test accuracy, points")
+    axes, groups = _forest([row for row in rows if row["verdict"] in VERDICTS], "experiment")
+    for ax, each in zip(axes, groups, strict=True):
+        sizes = [110 * abs(row[k] or 0) for row in each for k in ("difference", "low", "high")]
+        edge = min(max(sizes, default=1.0), 100.0, *(4000 * row["margin"] for row in each))
+        for y, row in enumerate(each):
+            low, high = (100 * row["margin"] * share for share in RELATIONS[row["relation"]])
+            low, high = max(low, -edge), min(high, edge)
+            ax.barh(y, high - low, left=low, height=0.8, color="0.92", zorder=0)
+            colour = VERDICTS[row["verdict"]]
+            if row["low"] is not None:
+                ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=3)
+            x = 100 * row["difference"]
+            marker = "o" if abs(x) < edge else "<>"[x > 0]
+            ax.plot(np.clip(x, -edge, edge), y, marker, color=colour, ms=6, clip_on=False)
+        ax.set_xlim(-edge, edge)
+        names = ["control: " * r["source"].endswith("control") + r["claim"] for r in each]
+        ax.set_yticklabels(names, fontsize="small")
+    axes[-1].set_xlabel("difference in test accuracy, points")
     for verdict, colour in VERDICTS.items():
-        ax.plot([], [], "o-", color=colour, lw=3, label=verdict)
-    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}
-    ax.legend(fontsize="small", frameon=False, **place)
-    return ax
+        axes[0].plot([], [], "o-", color=colour, lw=3, label=verdict)
+    place = {"loc": "outside upper right", "ncols": 3, "handles": axes[0].get_lines()[-3:]}
+    axes[0].figure.legend(fontsize="small", frameon=False, **place)
+    return axes
 
 
-def numbers(rows: Sequence[Mapping], *, ax=None):
-    """The accuracies of `clr.scoreboard.numbers`: ours (± sd) minus the published."""
-    rows = [row for row in rows if row["mean"] is not None]
-    ax = _forest(len(rows)) if ax is None else ax
-    for y, row in enumerate(rows):
-        dots = {"xerr": 100 * (row["sd"] or 0), "color": COLOURS.get(row["policy"], "black")}
-        ax.errorbar(100 * (row["mean"] - row["accuracy"]), y, fmt="o", lw=3, **dots)
-    ax.axvline(0, color="black", lw=1)
-    ax.set(ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
-    names = [f"{r['place']}, {r['policy']}, {r['setting']}: {r['paper']} %" for r in rows]
-    ax.set_yticklabels(names, fontsize="small")
-    ax.set_xlabel("ours minus the published, points")
-    return ax
+def numbers(rows: Sequence[Mapping]):
+    """The accuracies of `clr.scoreboard.numbers`: ours (± sd) minus the published.
+
+    Returns the axes, one a data set.
+    """
+    axes, groups = _forest([row for row in rows if row["mean"] is not None], "dataset")
+    for ax, each in zip(axes, groups, strict=True):
+        for y, row in enumerate(each):
+            x, sd = 100 * (row["mean"] - row["accuracy"]), 100 * (row["sd"] or 0)
+            ax.errorbar(x, y, xerr=sd, fmt="o", lw=3, color=_BLIND[0])
+        ax.axvline(0, color="black", lw=1)
+        names = [f"{r['place']}, {r['policy']}, {r['setting']}: {r['paper']} %" for r in each]
+        ax.set_yticklabels(names, fontsize="small")
+    axes[-1].set_xlabel("ours minus the published, points")
+    return axes
 
 
 def _aligned(columns):

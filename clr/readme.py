@@ -33,11 +33,11 @@ def claims_part() -> str:
     columns = ["claim", "protocol", "paper, %", "ours, % (n)", "difference", "verdict"]
     lines = [scoreboard.markdown(shown, columns)]
     own = [row["source"].endswith("our control") for row in every]
-    for what, wanted in (("The papers' claims", False), ("Our controls", True)):
+    for what, wanted in (("What the papers claim", False), ("Our controls", True)):
         some = [row["verdict"] for row, mine in zip(every, own, strict=True) if mine == wanted]
         count = pd.Series(some).value_counts()
         counts = ", ".join(f"{n} {verdict}" for verdict, n in count.items())
-        lines.append(f"{what}, {len(some)} in all: {counts}.")
+        lines.append(f"{what}, {len(some)} comparisons: {counts}.")
     return "\n\n".join(lines)
 
 

@@ -109,6 +109,7 @@ def comparisons(*, committed: bool = False) -> list[dict]:
     both, difference, low and high (fractions or None), margin, relation, verdict, data, device,
     command.
     """
+    arms_and_runs.cache_clear()  # there may be new runs
     found = []
     for protocol in JUDGED:
         arms, recorded = arms_and_runs(protocol.experiment, committed)
@@ -154,6 +155,7 @@ def numbers() -> list[dict]:
     Keys: place, dataset, model, policy, setting, paper and ours (in print), accuracy, mean and
     sd (fractions or None), n, data, device, command (empty where there is no experiment).
     """
+    arms_and_runs.cache_clear()
     found = []
     for row in tables.published().itertuples():
         experiment = RUN_BY.get((row.place, row.dataset))

@@ -9,7 +9,7 @@ from test_claims import run
 
 from clr import plots
 from clr.bounds import Bounds
-from clr.policies import POLICIES, Fixed, RangeRamp, Triangular, Triangular2
+from clr.policies import POLICIES, Decay, Fixed, RangeRamp, Triangular, Triangular2
 from clr.range_test import RangeTest
 
 
@@ -101,12 +101,19 @@ def test_the_explorer_is_a_figure_or_widgets(monkeypatch):
 
 def test_claims_are_points_with_intervals_in_the_verdicts_colour():
     row = {"claim": "a is better than b", "relation": "better than", "margin": 0.005}
+    row |= {"experiment": "table1", "source": "CLR Table 1"}
     rows = [
         row | {"difference": 0.02, "low": 0.01, "high": 0.03, "verdict": "reproduced"},
         row | {"difference": -0.02, "low": None, "high": None, "verdict": "undecided"},
         row | {"difference": None, "low": None, "high": None, "verdict": "not run"},
     ]
-    ax = plots.claims(rows)
+    other = {"experiment": "mnist", "source": "SC our control"}
+    ax, second_ax = plots.claims([*rows, rows[0] | other | {"difference": 0.0002}])
+    assert [each.get_title(loc="left") for each in (ax, second_ax)] == ["table1", "mnist"]
+    (name,) = second_ax.get_yticklabels()
+    assert name.get_text() == "control: a is better than b"
+    (far,) = plots.claims([rows[0] | {"difference": -0.3}])
+    assert far.lines[1].get_marker() == "<" and far.get_xlim() == (-20, 20)  # 40 margins
     drawn = [line for line in ax.lines if len(line.get_xdata())]
     line, first, second = drawn
     assert line.get_xdata() == pytest.approx([1, 3]) and list(line.get_ydata()) == [0, 0]
@@ -119,8 +126,24 @@ def test_claims_are_points_with_intervals_in_the_verdicts_colour():
 
 def test_numbers_are_differences_to_the_published():
     row = {"place": "CLR Table 1", "policy": "fixed", "setting": "x", "paper": "81.4"}
+    row["dataset"] = "CIFAR-10"
     ran = row | {"accuracy": 0.814, "mean": 0.802, "sd": 0.01}
-    ax = plots.numbers([ran, row | {"accuracy": 0.814, "mean": None, "sd": None}])
+    (ax,) = plots.numbers([ran, row | {"accuracy": 0.814, "mean": None, "sd": None}])
     point = ax.containers[0].lines[0]
     assert point.get_xdata() == pytest.approx([-1.2]) and list(point.get_ydata()) == [0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["CLR Table 1, fixed, x: 81.4 %"]
+
+
+def test_nothing_run_is_an_empty_figure():
+    for draw in (plots.claims, plots.numbers):
+        (ax,) = draw([])
+        assert ax.get_title(loc="left") == "not run" and not ax.get_yticklabels()
+
+
+def test_a_cosine_is_told_from_decay_though_both_are_one_policy():
+    falls = {
+        "decay": Decay(0.001, 0.007, 10),
+        "cosine": Decay(0.0, 0.006, 10),
+    }
+    first, second = plots.policies(falls, 10).lines
+    assert first.get_color() != second.get_color()

@@ -37,6 +37,23 @@ def test_a_comparison_is_what_the_records_say():
     assert row["data"] == "CIFAR-10 (JPEG copy)" and row["device"].startswith("CPU")
 
 
+def test_a_new_run_counts_at_once():
+    def fixed():
+        return next(r for r in scoreboard.numbers() if r["command"].endswith("--arms fixed"))
+
+    before = fixed()["n"]
+    (config,) = EXPERIMENTS["table1"][0]("folder:cifar10-jpeg", 5)["fixed"][4:]
+    old = runs.recorded(EXPERIMENTS["table1"][0]("folder:cifar10-jpeg", 1)["fixed"][0])
+    store = runs.live_store()
+    store.mkdir()
+    record = json.loads(old.path.read_text())
+    record["config"]["seed"] = config.seed
+    name = runs.run_name(config, record["data"]["fingerprint"])
+    (store / f"{name}.json").write_text(json.dumps(record))
+    (store / f"{name}.csv").write_bytes(old.path.with_suffix(".csv").read_bytes())
+    assert fixed()["n"] == before + 1
+
+
 def test_every_claim_and_every_published_number_has_a_row():
     rows, numbers = scoreboard.comparisons(), scoreboard.numbers()
     for protocol in scoreboard.JUDGED:
