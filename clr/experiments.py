@@ -166,14 +166,10 @@ _RESNET = {
 
 def _two(cycle: int, **differs) -> dict[str, tuple]:
     """Fig. 1a: one cycle, and a step schedule eight times as long; each its moving average."""
-    long = 8 * cycle
+    fast, slow = differs | {"bn_fraction": 0.95}, differs | {"bn_fraction": 0.999}
     return {
-        "one cycle": (Triangular(0.1, 3.0, cycle // 2), cycle, differs | {"bn_fraction": 0.95}),
-        "step": (
-            Step(0.35, (long * 5 // 8, long * 7 // 8)),
-            long,
-            {**differs, "bn_fraction": 0.999},
-        ),
+        "one cycle": (Triangular(0.1, 3.0, cycle // 2), cycle, fast),
+        "step": (Step(0.35, (5 * cycle, 7 * cycle)), 8 * cycle, slow),
     }
 
 
@@ -187,6 +183,8 @@ def _superconvergence(dataset: str, seeds: int, cycle: int, **common) -> Runs:
         "one cycle, the step's statistics": (one, cycle, long),
         "step, the cycle's statistics": (step, 8 * cycle, short),
         "one cycle, whole batches": (one, cycle, short | {"ghost_batch": None}),
+        "one cycle, up to 0.35": (Triangular(0.1, 0.35, cycle // 2), cycle, short),
+        "one cycle, down to 0": (Triangular(0.0, 3.0, cycle // 2), cycle, short),
         "step, squeezed": (Step(0.35, (cycle * 5 // 8, cycle * 7 // 8)), cycle, short),
         "cosine": (Decay(0.0, 0.35, cycle, wave=hann), cycle, short),
         "1cycle": (author, cycle, short | {"momentum_policy": momentum}),
@@ -199,8 +197,9 @@ def superconvergence(dataset: str, seeds: int) -> Runs:
 
     The settings of the author's scripts and logs: 1,000 images an iteration normalised 125
     at a time, and another moving average for the two arms. Then the controls: the two arms
-    with each other's moving average, batches normalised whole, schedules that decay within
-    the cycle's length, and the author's later 1cycle.
+    with each other's moving average, batches normalised whole, a cycle without large rates and
+    one that ends at zero, schedules that decay within the cycle's length, and the author's
+    later 1cycle.
     """
     return _superconvergence(dataset, seeds, 10_000)
 

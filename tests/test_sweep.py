@@ -151,6 +151,9 @@ def test_superconvergence_has_the_settings_of_the_authors_logs():
         assert (one.model, one.iterations, step.iterations) == (model, cycle, 8 * cycle)
         assert (one.bn_fraction, step.bn_fraction) == (0.95, 0.999)
         assert one.policy([0, cycle // 2, cycle]).tolist() == [0.1, 3.0, 0.1]
+        (low,), (zero,) = arms["one cycle, up to 0.35"], arms["one cycle, down to 0"]
+        assert low.policy([0, cycle // 2, cycle]).tolist() == [0.1, 0.35, 0.1]
+        assert zero.policy([0, cycle // 2, cycle]).tolist() == [0.0, 3.0, 0.0]
         drops = [5 * cycle - 1, 5 * cycle, 7 * cycle]
         assert step.policy(drops).tolist() == pytest.approx([0.35, 0.035, 0.0035])
         for arm, (c,) in arms.items():
