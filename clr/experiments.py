@@ -229,7 +229,8 @@ def superconvergence_small(dataset: str, seeds: int) -> Runs:
 
     ResNet-8, the smallest of the family, 250 images an iteration (normalised 125 at a time),
     a cycle of 600 iterations, 3 epochs. Rates, decay and moving averages are the paper's. And
-    a range test up to the cycle's highest rate, as long as the cycle.
+    a range test up to the cycle's highest rate, as long as the cycle. Meant for three seeds;
+    when these left cycles and schedules of one length undecided, five were set for them.
     """
     common = {"model": "resnet8", "batch_size": 250, "test_every": 100}
     ramp = {"bn_fraction": 0.95, "test_every": 20}
