@@ -92,6 +92,12 @@ def _mean(values: Sequence[float], digits: int) -> str:
     return tables.percent(float(np.mean(values)), sd, digits) if len(values) else "not run"
 
 
+def _diverged(each: Sequence[Run]) -> str:
+    """' (1 of 2 diverged)', or nothing."""
+    n = sum(run.ended != "finished" for run in each)
+    return f" ({n} of {len(each)} diverged)" if n else ""
+
+
 def _numbers(experiment: str) -> dict[str, float]:
     """The published final accuracy of each arm of an experiment, as far as there is one."""
     numbers = {}
@@ -127,7 +133,10 @@ def comparisons(*, committed: bool = False) -> list[dict]:
                     "experiment": protocol.experiment,
                     "source": f"{protocol.paper} {said}",
                     "paper": " / ".join(tables.percent(x, None, digits) for x in theirs) or "–",
-                    "ours": f"{_mean(ours, digits)} / {_mean(others, digits)}",
+                    "ours": " / ".join(
+                        _mean(values, digits) + _diverged(recorded.get(arm, ()))
+                        for values, arm in zip((ours, others), pair, strict=True)
+                    ),
                     "n": [len(ours), len(others)],
                     "difference": row["difference"],
                     "low": None if isnan(row["low"]) else row["low"],
@@ -152,6 +161,8 @@ def _why_not(row, known: bool) -> str:
 def numbers() -> list[dict]:
     """Every row of data/published.csv and what our runs of it say, in plain values.
 
+    Means are over the runs that did not diverge; how many did is said.
+
     Keys: place, dataset, model, policy, setting, paper and ours (in print), accuracy, mean and
     sd (fractions or None), n, data, device, command (empty where there is no experiment).
     """
@@ -162,7 +173,7 @@ def numbers() -> list[dict]:
         arms, recorded = arms_and_runs(experiment, False) if experiment else ({}, {})
         ranges = row.policy == "range_ramp"
         each, known = recorded.get(row.arm, []), row.arm in arms
-        finals = [run.final_accuracy for run in each]
+        finals = [run.final_accuracy for run in each if run.ended == "finished"]
         digits = 2 if row.dataset == "MNIST" else 1
         if ranges:
             bounds = RangeTest.from_runs(each).bounds() if each else None
@@ -175,6 +186,7 @@ def numbers() -> list[dict]:
         else:
             paper = tables.percent(row.accuracy, row.sd, digits)
             ours = _mean(finals, digits) if each else _why_not(row, known)
+            ours += _diverged(each)
         found.append(
             {
                 "place": row.place,
@@ -185,8 +197,8 @@ def numbers() -> list[dict]:
                 "paper": paper,
                 "ours": ours,
                 "accuracy": None if ranges else row.accuracy,
-                "mean": float(np.mean(finals)) if each and not ranges else None,
-                "sd": float(np.std(finals, ddof=1)) if len(each) > 1 and not ranges else None,
+                "mean": float(np.mean(finals)) if finals and not ranges else None,
+                "sd": float(np.std(finals, ddof=1)) if len(finals) > 1 and not ranges else None,
                 "n": len(each),
                 **_made(each),
                 "command": _command(experiment, [row.arm], max(1, len(each))) if known else "",

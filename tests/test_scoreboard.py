@@ -54,6 +54,18 @@ def test_a_new_run_counts_at_once():
     assert fixed()["n"] == before + 1
 
 
+def test_a_run_that_diverged_is_said():
+    every = scoreboard.comparisons(committed=True), scoreboard.numbers()
+    claim = next(row for row in every[0] if row["claim"].startswith("1cycle, 85 epochs"))
+    number = next(row for row in every[1] if "85 epochs" in row["command"])
+    ours = runs.found(EXPERIMENTS["mnist"][0]("mnist", 5), committed=True)["1cycle, 85 epochs"]
+    (whole,) = [run.final_accuracy for run in ours if run.ended == "finished"]
+    assert len(ours) == 2 and whole > 0.98
+    assert "(1 of 2 diverged) / " in claim["ours"] and claim["difference"] < -0.4
+    assert number["ours"] == f"{100 * whole:.2f} (1 of 2 diverged)"
+    assert number["mean"] == whole and number["sd"] is None and number["n"] == 2
+
+
 def test_every_claim_and_every_published_number_has_a_row():
     rows, numbers = scoreboard.comparisons(), scoreboard.numbers()
     for protocol in scoreboard.JUDGED:
