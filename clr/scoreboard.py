@@ -185,8 +185,8 @@ def numbers() -> list[dict]:
             ours = ours or "not run"
         else:
             paper = tables.percent(row.accuracy, row.sd, digits)
-            ours = _mean(finals, digits) if each else _why_not(row, known)
-            ours += _diverged(each)
+            ours = (_mean(finals, digits) if finals else "–") + _diverged(each)
+            ours = ours if each else _why_not(row, known)
         found.append(
             {
                 "place": row.place,

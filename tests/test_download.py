@@ -73,11 +73,12 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def cifar(monkeypatch, folder):
-    """A tiny CIFAR-10 archive, and torchvision's class told of its checksums."""
+def cifar(server, monkeypatch, tmp_path):
+    """A tiny CIFAR-10 on the server, torchvision's class told of it, and an empty CLR_DATA."""
     from torchvision.datasets import CIFAR10
 
-    source, random = folder / "cifar-10-batches-py", np.random.default_rng(1)
+    folder, random = tmp_path / "source", np.random.default_rng(1)
+    source = folder / "cifar-10-batches-py"
     source.mkdir(parents=True)
 
     def write(name, content):
@@ -101,14 +102,13 @@ def cifar(monkeypatch, folder):
         CIFAR10, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]}
     )
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
-    return CIFAR10, content
+    server.files[f"/{CIFAR10.filename}"] = content
+    monkeypatch.setattr(CIFAR10, "url", server.url + CIFAR10.filename)
+    monkeypatch.setenv("CLR_DATA", str(tmp_path / "here"))
 
 
 def test_cifar10_is_downloaded_once_and_read_from_there(server, tmp_path, monkeypatch):
-    cls, content = cifar(monkeypatch, tmp_path / "source")
-    server.files[f"/{cls.filename}"] = content
-    monkeypatch.setattr(cls, "url", server.url + cls.filename)
-    monkeypatch.setenv("CLR_DATA", str(tmp_path / "here"))
+    cifar(server, monkeypatch, tmp_path)
     loaded = data.load("cifar10")
     assert loaded.image_shape == (3, 32, 32) and len(loaded.train_images) == 20
     first = pickle.loads((tmp_path / "source/cifar-10-batches-py/data_batch_1").read_bytes())
@@ -118,10 +118,8 @@ def test_cifar10_is_downloaded_once_and_read_from_there(server, tmp_path, monkey
 
 
 def test_two_processes_download_once(server, tmp_path, monkeypatch):
-    cls, content = cifar(monkeypatch, tmp_path / "source")
-    server.files[f"/{cls.filename}"], server.wait = content, 0.5
-    monkeypatch.setattr(cls, "url", server.url + cls.filename)
-    monkeypatch.setenv("CLR_DATA", str(tmp_path / "here"))
+    cifar(server, monkeypatch, tmp_path)
+    server.wait = 0.5
     with ThreadPoolExecutor(3) as pool:  # file locks keep threads apart, too
         loaded = list(pool.map(data.load, ["cifar10"] * 3))
     assert len({each.fingerprint for each in loaded}) == 1
@@ -129,10 +127,7 @@ def test_two_processes_download_once(server, tmp_path, monkeypatch):
 
 
 def test_data_in_a_folder_that_cannot_be_written(server, tmp_path, monkeypatch):
-    cls, content = cifar(monkeypatch, tmp_path / "source")
-    server.files[f"/{cls.filename}"] = content
-    monkeypatch.setattr(cls, "url", server.url + cls.filename)
-    monkeypatch.setenv("CLR_DATA", str(tmp_path / "here"))
+    cifar(server, monkeypatch, tmp_path)
     first = data.load("cifar10")
 
     def refuse(self):
