@@ -5,7 +5,8 @@ scheduler    PolicyLR, a torch scheduler that follows one
 data         the data sets, and seeded batches              (download: fetching them)
 models       Caffe's cifar10_full and lenet, and residual networks
 optim        Caffe's solvers
-training     RunConfig and the one training loop         (graph: an update on a GPU)
+training     RunConfig and the one training loop         (graph: an update on a GPU,
+                                                             memory: what a step reuses)
 runs         load_or_train, and the records                 (files: whole or not at all)
 range_test   the LR range test, for any model               (bounds: reading it,
                                                              snapshot: undoing it)

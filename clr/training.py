@@ -23,6 +23,7 @@ from tqdm import tqdm
 from clr import checks, models, optim
 from clr.data import Batches, Dataset
 from clr.graph import Graphed
+from clr.memory import keep_large_blocks
 from clr.policies import Policy, policy_from_dict
 from clr.scheduler import PolicyLR
 
@@ -127,6 +128,7 @@ class Training:
 
     def __init__(self, config: RunConfig, data: Dataset, device: str = "cpu"):
         self.config, self.data, self.device = config, data.to(device), torch.device(device)
+        keep_large_blocks()
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             model = models.build(

@@ -1,4 +1,7 @@
 import math
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -149,3 +152,21 @@ def test_config_is_a_value():
 def test_bad_configs_are_named(values, says):
     with pytest.raises((ValueError, TypeError), match=says):
         RunConfig(**({"policy": Fixed(0.1), "iterations": 20} | values))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_a_step_reuses_the_memory_of_the_step_before():
+    script = """
+import resource
+from clr import bench
+training = bench.Training(bench.CONFIG, bench.pixels(1000))
+faults = []
+for _ in range(4):  # the first ones are the warm-up
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        training.step()
+    faults.append((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 5)
+print(min(faults))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert int(done.stdout) < 200  # page faults per step; 1,600 with glibc's defaults
