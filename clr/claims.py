@@ -60,6 +60,8 @@ TABLE1 = (
     Claim("section 3.1", "triangular2, Hann", "as good as", "triangular2"),
     Claim("section 3.2", "triangular", "better than", "triangular", 20_000, 22_000),
     Claim("abstract", "triangular2", "better than", "fixed", None, 25_000),
+    Claim("control", "exp_range, stepsize 3,000", "better than", "fixed"),
+    Claim("control", "exp_range, stepsize 3,000", "better than", "exp_range"),
     Claim("control", "triangular2", "better than", "step"),
     Claim("control", "triangular2", "better than", "cosine"),
     Claim("control", "triangular2", "better than", "triangular2, one stage"),

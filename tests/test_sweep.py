@@ -55,6 +55,7 @@ def test_the_papers_table_is_caffes_protocol():
     assert lengths == {
         "fixed": 70_000, "triangular2": 25_000, "decay": 25_000, "exp": 70_000,
         "exp_range": 42_000, "triangular": 24_000, "triangular2, one stage": 24_000,
+        "exp_range, stepsize 3,000": 42_000,
         "exp_range, amplitude only": 42_000, "cosine": 25_000, "step": 25_000,
         "triangular2, Welch": 25_000, "triangular2, Hann": 25_000,
         "triangular2, PyTorch's SGD": 25_000,
@@ -100,7 +101,7 @@ def test_what_is_recorded_is_said_without_the_data(store, capsys):
     assert run("--experiment", "table1", "--seeds", 1, "--list") == 0
     out = capsys.readouterr().out
     assert "table1: exp_range seed 0 on cifar10, 42,000 iterations: not run" in out
-    assert "0 of 13 runs recorded" in out
+    assert "0 of 14 runs recorded" in out
     assert re.search(
         r"table1: fixed seed 0 .*: not run \(on folder:cifar10-jpeg: 80.2 %\)", out
     )
