@@ -18,7 +18,8 @@ run: $(READY)  ## run all notebooks headless, results in results/quick/index.htm
 	$(BIN)/python -m clr run --params $(PARAMS) --jobs $(JOBS)
 
 test: $(READY)  ## the tests, and the committed notebooks against what they show
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 \
+	  --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyterlab notebooks
