@@ -2,6 +2,17 @@
 
 import sys
 
-from clr.cli import main
+try:
+    from clr.cli import main
 
-sys.exit(main())
+    status = main()
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.split(".")[0] == "clr":
+        raise
+    print(
+        f"python -m clr needs the 'lab' extra: pip install '.[lab]' (there is no module named "
+        f"{error.name!r})",
+        file=sys.stderr,
+    )
+    status = 2
+sys.exit(status)

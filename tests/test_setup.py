@@ -1,15 +1,16 @@
 """environment.yml, pyproject.toml and the lock say the same, and name no host."""
 
-import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from clr.data import ROOT
 
@@ -26,6 +27,33 @@ LOCK = [
 ]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 PIP = ENVIRONMENT["dependencies"][-1]["pip"]
+
+
+# What only the laboratory needs: the modules of its extra's packages, and two of Jupyter's.
+EXTRA = {Requirement(text).name for text in PROJECT["optional-dependencies"]["lab"]}
+LAB = {"IPython", "nbformat"} | {
+    module
+    for module, packages in packages_distributions().items()
+    if EXTRA & set(map(canonicalize_name, packages))
+}
+BARE = f"import sys\nsys.modules.update(dict.fromkeys({LAB}))  # none of them can be imported\n"
+LIBRARY = """
+import numpy, torch
+from clr.policies import RangeRamp, Triangular
+from clr.range_test import lr_range_test
+from clr.scheduler import PolicyLR
+
+model = torch.nn.Linear(4, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+batches = [(torch.randn(8, 4), torch.randint(2, (8,)))] * 4
+cross_entropy = torch.nn.functional.cross_entropy
+ramp = RangeRamp(0.0, 1.0, 4)
+test = lr_range_test(model, batches, loss=cross_entropy, optimizer=optimizer, policy=ramp)
+scheduler = PolicyLR(optimizer, Triangular(0.1, 0.5, stepsize=2))
+for _ in range(2):
+    optimizer.step(), scheduler.step()
+print(*test.ended, optimizer.param_groups[0]["lr"])
+"""
 
 
 def locked(system="linux", python="3.11"):
@@ -96,20 +124,22 @@ def test_continuous_integration_calls_the_readmes_command():
     assert "make test" in (ROOT / "README.md").read_text()
 
 
-def test_pythonnets_module_of_the_same_name_is_spoken_of(tmp_path):
-    (tmp_path / "pythonnet.py").touch()
-    code = "import clr, clr.policy\n"
-    code += "try: clr.AddReference('x')\nexcept AttributeError as e: print(e)"
+def test_the_library_works_without_what_only_the_laboratory_needs():
+    assert {"torchvision", "sklearn", "scipy", "yaml", "click", "papermill"} <= LAB
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", BARE + LIBRARY], cwd=ROOT, capture_output=True, text=True
     )
-    sentence = "pythonnet's module is called clr, too; this clr is the companion"
-    assert done.returncode == 0 and sentence in done.stderr and sentence in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "finished 0.5\n"
+
+
+@pytest.mark.parametrize("command", ["run --only 99", "sweep --list", "claims"])
+def test_the_command_line_names_the_extra_it_needs(command):
+    code = f"{BARE}import runpy\nsys.argv[1:] = {command.split()}\n"
+    code += "runpy.run_module('clr', run_name='__main__', alter_sys=True)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.stderr == ""
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("python -m clr needs the 'lab' extra: pip install '.[lab]'")
+    assert done.stderr.count("\n") == 1
