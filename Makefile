@@ -37,17 +37,18 @@ notebooks: $(READY)  ## execute the committed notebooks in place, strip what dif
 	  notebooks/*.ipynb
 	$(BIN)/python -m clr claims --readme
 
-lint: $(READY)  ## ruff, on the code and in the notebooks
+lint: $(READY)  ## ruff, on the code and in the notebooks, and mypy on the library
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check clr tests
 	$(BIN)/ruff format --check --line-length 76 notebooks
+	$(BIN)/python -m mypy
 
 lock: $(READY)  ## write requirements.lock anew, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
 	  --upgrade -o requirements.lock pyproject.toml
 
 clean:  ## remove results and caches (not .venv, not data/cache)
-	rm -rf results .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf results .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find clr tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # TORCH_INDEX=<address> installs torch from another index, without the CUDA packages.

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import numbers
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def real(name, value, low, high, allowed) -> float:
+def real(name: str, value: object, low: float, high: float, allowed: str) -> float:
     """A finite number from `low` to `high`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, {allowed}; got {value!r}")
@@ -19,22 +22,22 @@ def real(name, value, low, high, allowed) -> float:
     return float(value)
 
 
-def rate(name, value) -> float:
+def rate(name: str, value: object) -> float:
     """A learning rate or a decay."""
     return real(name, value, 0.0, sys.float_info.max, "finite and at least 0")
 
 
-def gamma(name, value) -> float:
+def gamma(name: str, value: object) -> float:
     """A factor that shrinks: above 0, at most 1."""
     return real(name, value, sys.float_info.min, 1.0, "above 0 and at most 1")
 
 
-def momentum(name, value) -> float:
+def momentum(name: str, value: object) -> float:
     """At least 0 and below 1."""
     return real(name, value, 0.0, 1.0 - 2**-53, "at least 0 and below 1")
 
 
-def whole(name, value, low=1, high=2**53) -> int:
+def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:
     """A whole number from `low` up, to `high`; 2000.0 counts as 2000."""
     allowed = f"a whole number, at least {low}" + f" and at most {high}" * (high < 2**53)
     number = real(name, value, low, high, allowed)
@@ -43,12 +46,12 @@ def whole(name, value, low=1, high=2**53) -> int:
     return int(number)
 
 
-def whole_or_none(name, value) -> int | None:
+def whole_or_none(name: str, value: object) -> int | None:
     """A whole number from 1 up, or None."""
     return None if value is None else whole(name, value)
 
 
-def rising(name, value) -> tuple[int, ...]:
+def rising(name: str, value: object) -> tuple[int, ...]:
     """Whole numbers in rising order."""
     if not isinstance(value, Iterable):
         raise TypeError(f"{name} must be whole numbers in rising order; got {value!r}")
@@ -58,7 +61,7 @@ def rising(name, value) -> tuple[int, ...]:
     return numbers_
 
 
-def one_of(name, value, allowed):
+def one_of(name: str, value: T, allowed: Collection[T]) -> T:
     """One of the values in `allowed`."""
     if value not in allowed:
         known = ", ".join(repr(item) if "," in str(item) else str(item) for item in allowed)
@@ -66,7 +69,7 @@ def one_of(name, value, allowed):
     return value
 
 
-def flag(name, value) -> bool:
+def flag(name: str, value: object) -> bool:
     """True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False; got {value!r}")

@@ -43,7 +43,7 @@ class PolicyLR(LRScheduler):
         *,
         momentum: Policy | None = None,
         last_epoch: int = -1,
-    ):
+    ) -> None:
         self.policies = (policy,) if isinstance(policy, Policy) else _policies(policy)
         self.one_a_group = not isinstance(policy, Policy)
         if not (momentum is None or isinstance(momentum, Policy)):
@@ -73,7 +73,7 @@ class PolicyLR(LRScheduler):
             self._blocks[which] = start, block
         return block[t - start]
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The rates of the current iteration, one a parameter group.
 
         ValueError if there is a policy for each group and a group was added since.
@@ -101,7 +101,7 @@ class PolicyLR(LRScheduler):
 
     _get_closed_form_lr = get_lr  # what torch calls to set an iteration
 
-    def _go_to(self, iteration: int):
+    def _go_to(self, iteration: int) -> None:
         """The rates of that iteration, in the optimizer and as the last."""
         self.last_epoch = iteration
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
@@ -147,14 +147,14 @@ class PolicyLR(LRScheduler):
         self._step_count = self.last_epoch + 1
 
 
-def _set(group: dict, name: str, value: float):
+def _set(group: dict, name: str, value: float | Tensor) -> None:
     if isinstance(group[name], Tensor):
         group[name].fill_(value)
     else:
         group[name] = value
 
 
-def _policies(value) -> tuple[Policy, ...]:
+def _policies(value: object) -> tuple[Policy, ...]:
     each = tuple(value) if isinstance(value, Sequence) else ()
     if not each or not all(isinstance(policy, Policy) for policy in each):
         raise TypeError(f"policy must be a clr Policy, or one a parameter group; got {value!r}")
