@@ -124,6 +124,17 @@ def test_continuous_integration_calls_the_readmes_command():
     assert "make test" in (ROOT / "README.md").read_text()
 
 
+def test_the_test_command_without_make_is_the_makefiles():
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(
+        r"\npython -m pytest .*\n", makefile.replace("\\\n", " ").replace("\t$(BIN)/", "")
+    )
+    assert recipe.group().strip().split() in [
+        line.strip().removeprefix(".venv/bin/").split()
+        for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    ]
+
+
 def test_the_library_works_without_what_only_the_laboratory_needs():
     assert {"torchvision", "sklearn", "scipy", "yaml", "click", "papermill"} <= LAB
     done = subprocess.run(
