@@ -1,8 +1,7 @@
-"""README.md's generated parts: the claims table and the list of modules with their lengths."""
+"""README.md's generated parts: the table of claims and the figure above it."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import io
 
@@ -12,6 +11,8 @@ from clr import files, scoreboard
 from clr.data import ROOT
 
 README, FIGURE = ROOT / "README.md", ROOT / "data" / "headline.png"
+BEGIN = "<!-- claims: written by `python -m clr claims --readme` -->"
+END = "<!-- end of claims -->"
 HEADLINES = "Table 1", "abstract", "Fig. 1a", "Table 2"  # what the papers are known for
 
 
@@ -39,16 +40,6 @@ def claims_part() -> str:
         counts = ", ".join(f"{n} {verdict}" for verdict, n in count.items())
         lines.append(f"{what}, {len(some)} comparisons: {counts}.")
     return "\n\n".join(lines)
-
-
-def modules_part() -> str:
-    """The package's modules: lines and the first sentence of the docstring."""
-    lines = []
-    for path in sorted((ROOT / "clr").glob("[a-z]*.py")):
-        text = path.read_text(encoding="utf-8")
-        first = ast.get_docstring(ast.parse(text)).splitlines()[0].rstrip(".").replace("`", "")
-        lines.append(f"    clr/{path.name:<15} {len(text.splitlines()):>4}  {first}")
-    return "\n".join(lines)
 
 
 def _figure_runs() -> dict[str, dict]:
@@ -90,23 +81,16 @@ def draw():
     files.write(FIGURE, content.getvalue())
 
 
-PARTS = {"claims": claims_part, "modules": modules_part}
-
-
 def text() -> str:
-    """README.md as it should be. ValueError if one of the marks around its parts is missing."""
+    """README.md as it should be. ValueError if one of the marks around the table is missing."""
     whole = README.read_text(encoding="utf-8")
-    for name, make in PARTS.items():
-        begin = f"<!-- {name}: written by `python -m clr claims --readme` -->"
-        end = f"<!-- end of {name} -->"
-        if whole.count(begin) != 1 or whole.count(end) != 1:
-            raise ValueError(f"README.md must hold {begin} and {end} once each")
-        before, rest = whole.split(begin)
-        whole = before + "\n\n".join([begin, make(), end]) + rest.split(end)[1]
-    return whole
+    if whole.count(BEGIN) != 1 or whole.count(END) != 1:
+        raise ValueError(f"README.md must hold {BEGIN} and {END} once each")
+    before, rest = whole.split(BEGIN)
+    return before + "\n\n".join([BEGIN, claims_part(), END]) + rest.split(END)[1]
 
 
 def write():
-    """Bring README.md and its figure up to date with the records and the package."""
+    """Bring README.md and its figure up to date with the records."""
     draw()
     files.write(README, text().encode())

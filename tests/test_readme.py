@@ -38,12 +38,11 @@ def test_it_lists_every_notebook():
         assert f"notebooks/{path.name}" in README
 
 
-@pytest.mark.parametrize("part", readme.PARTS)
-def test_its_parts_are_what_the_records_and_the_modules_say(part, tmp_path, monkeypatch):
+def test_its_claims_are_what_the_records_say(tmp_path, monkeypatch):
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))  # only what is committed
     scoreboard.arms_and_runs.cache_clear()
-    assert readme.PARTS[part]() in README, (
-        f"README.md's {part} differ from data/runs and clr/. A record that is gone: "
+    assert readme.claims_part() in README, (
+        "README.md's claims differ from data/runs. A record that is gone: "
         "git checkout data/runs, or train it again with the command that "
         "`python -m clr claims --markdown` names; then python -m clr claims --readme"
     )
@@ -59,16 +58,17 @@ def test_its_figure_is_drawn_from_the_records(tmp_path, monkeypatch):
     )
 
 
-def test_its_parts_are_written_between_their_marks(tmp_path, monkeypatch):
-    file = tmp_path / "README.md"
-    file.write_text(README.replace(readme.modules_part(), "old"))
-    monkeypatch.setattr(readme, "README", file)
+def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
     monkeypatch.setattr(readme, "FIGURE", tmp_path / "headline.png")
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))
+    before, after = (f"before\n{readme.BEGIN}\n\n", f"\n\n{readme.END}\nafter\n")
+    readme.README.write_text(f"{before}old{after}")
     readme.write()
-    assert file.read_text() == README
+    assert readme.README.read_text() == before + readme.claims_part() + after
     assert Image.open(readme.FIGURE).size[0] > 500
-    file.write_text("nothing")
-    with pytest.raises(ValueError, match="must hold <!-- claims"):
-        readme.write()
-    assert file.read_text() == "nothing"
+    for marks in ("nothing", readme.BEGIN, readme.BEGIN + 2 * readme.END):
+        readme.README.write_text(marks)
+        with pytest.raises(ValueError, match="must hold <!-- claims"):
+            readme.write()
+        assert readme.README.read_text() == marks
