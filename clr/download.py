@@ -1,124 +1,105 @@
-"""Downloads that show progress, resume, and are checked before they are believed."""
+"""torchvision's data sets, downloaded once: by one process, and whole or not at all."""
 
 from __future__ import annotations
 
-import hashlib
-import urllib.error
-import urllib.request
+import http.client
+import os
+import shutil
+import socket
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm import tqdm
+from torchvision.datasets.utils import check_integrity
 
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def fetch(url: str, path: Path, md5: str) -> Path:
-    """Download `url` to `path`, unless a file with that md5 is there already.
-
-    What has come in lies in `path` + '.part' and is continued by the next call;
-    the file gets its name once its md5 is right. Raises urllib.error.URLError or
-    OSError when the connection fails, ValueError when the checksum is wrong.
-    """
-    if path.exists() and _md5(path) == md5:
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: the part is complete already, or too long
-            raise
-    else:
-        with answer, open(part, "ab" if answer.status == 206 else "wb") as file:
-            length = int(answer.headers.get("Content-Length") or 0)
-            bar = tqdm(
-                desc=path.name,
-                initial=file.tell(),
-                total=file.tell() + length or None,
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            )
-            with bar:
-                while chunk := answer.read(1 << 20):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-        if length and part.stat().st_size != bar.total:
-            raise ConnectionError(
-                f"{url} broke off at {part.stat().st_size} of {bar.total} bytes"
-            )
-    if (found := _md5(part)) != md5:
-        part.unlink()
-        raise ValueError(f"{url} has md5 {found}, {md5} was expected; it was thrown away")
-    part.rename(path)
-    return path
-
-
-@contextmanager
-def _alone(lock: Path):
-    """One process at a time; not where nothing can be written, as nobody downloads there."""
-    held = FileLock(lock)
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire()
-    except OSError:
-        pass
-    try:
-        yield
-    finally:
-        held.release()
+TIMEOUT = 60.0  # seconds without an answer after which a server is given up
+_changing_the_timeout = threading.Lock()
 
 
 def torchvision_dataset(cls, root: Path) -> list:
     """[training set, test set] of a torchvision MNIST or CIFAR class under `root`.
 
-    Downloads what is missing, each file from the first address that works; other processes
-    wait for it. Raises ConnectionError, naming every address tried, when none does.
+    What is missing is downloaded by torchvision, which checks it; other processes wait for
+    that. A folder that holds the data is only read. Raises ConnectionError, naming what
+    failed and what can be done, if the data can be neither found nor downloaded.
     """
-    lock = root / f".{cls.__name__}.download.lock"
-    if not lock.exists():  # nobody is at it
-        try:
-            return _parts(cls, root)
-        except RuntimeError:  # torchvision's word for "not found or corrupted"
-            pass
-    with _alone(lock):
-        try:
-            return _parts(cls, root)
-        except RuntimeError:
-            _download(cls, root)
-            return _parts(cls, root, download=True)  # unpacks
+    try:
+        return _read(cls, root)
+    except RuntimeError:  # torchvision found nothing, or a wrong checksum
+        pass
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{cls.__name__}.download.lock"):
+            try:
+                return _read(cls, root)  # another process has just downloaded it
+            except RuntimeError:
+                _download(cls, root)
+            return _read(cls, root)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        raise ConnectionError(
+            f"could not download {cls.__name__} to {root}: {reason.rstrip('.')}. Nothing "
+            "incomplete was kept. If you have the data elsewhere, let CLR_DATA name that "
+            "folder; dataset='digits' needs no download"
+        ) from error
 
 
-def _parts(cls, root, **options) -> list:
-    return [cls(root, train=train, **options) for train in (True, False)]
+def _read(cls, root: Path) -> list:
+    return [cls(root, train=train) for train in (True, False)]
 
 
 def _download(cls, root: Path):
-    if hasattr(cls, "mirrors"):
-        files = [(cls.mirrors, name, md5) for name, md5 in cls.resources]
-        folder = root / cls.__name__ / "raw"
-    else:
-        files = [([cls.url.removesuffix(cls.filename)], cls.filename, cls.tgz_md5)]
-        folder = root
-    for mirrors, name, md5 in files:
-        failures = []
-        for mirror in mirrors:
-            try:
-                fetch(mirror + name, folder / name, md5)
-                break
-            except (OSError, ValueError) as error:
-                failures.append(f"{mirror + name}: {error}")
-        else:
-            raise ConnectionError(
-                f"could not download {name} of {cls.__name__} to {folder} "
-                f"({'; '.join(failures)}). What came in is kept and continued next time. "
-                "If you have the data elsewhere, let CLR_DATA name that folder; "
-                "dataset='digits' needs no download"
-            )
+    """Let torchvision download into a folder of its own, then move each file into place.
+
+    torchvision writes straight to the files' final names, where a broken download or, for
+    MNIST, which has checksums for its archives alone, a half-unpacked file would stay.
+    """
+    aside = root / f".{cls.__name__}.download"
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    archives = _archives(cls)
+    try:
+        for name in archives:  # an archive that somebody put there need not be downloaded
+            if (root / name).exists():
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(root / name, aside / name)
+        try:
+            with _timeout(TIMEOUT):
+                cls(aside, train=False, download=True)
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            wrong = [
+                f"{name.name} came incomplete or altered: its MD5 is not {md5}"
+                for name, md5 in archives.items()
+                if (aside / name).exists() and not check_integrity(aside / name, md5)
+            ]
+            if wrong:
+                raise RuntimeError("; ".join([*wrong, str(error)])) from error
+            raise
+        for file in [path for path in aside.rglob("*") if path.is_file()]:
+            place = root / file.relative_to(aside)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _archives(cls) -> dict[Path, str]:
+    """The archives of a data set as torchvision names them below its root, with their MD5."""
+    if hasattr(cls, "resources"):  # MNIST
+        return {Path(cls.__name__, "raw", name): md5 for name, md5 in cls.resources}
+    return {Path(cls.filename): cls.tgz_md5}
+
+
+@contextmanager
+def _timeout(seconds: float):
+    """Give up connections that do not answer; torchvision has no argument for it.
+
+    The default timeout belongs to the whole process, so one thread at a time changes it.
+    """
+    with _changing_the_timeout:
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(seconds)
+        try:
+            yield
+        finally:
+            socket.setdefaulttimeout(before)
