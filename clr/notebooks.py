@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class Failed(Exception):
     """A notebook that did not get done; the message is for the reader."""
 
 
-def _notebooks(only: list[str]) -> list[Path]:
+def _notebooks(only: Sequence[str]) -> list[Path]:
     """The notebooks in order, or those whose names start with one of `only`."""
     found = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     if unknown := [o for o in only if not any(path.name.startswith(o) for path in found)]:
@@ -84,17 +84,29 @@ def _execute(notebook: Path, folder: Path, values: dict) -> Path:
     return done
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the notebooks; 0 when all got done, 1 when one failed, 2 when nothing was run."""
+def run(
+    params: str = "quick",
+    *,
+    only: Sequence[str] = (),
+    jobs: int = 1,
+    out: Path = ROOT / "results",
+    given: Sequence[tuple[str, str]] = (),
+) -> int:
+    """Run the notebooks; 0 when all got done, 1 when one failed, 2 when nothing was run.
+
+    `params` is a folder of notebooks/params; `only` holds the beginnings of the wanted
+    notebooks' names (none: all of them); `jobs` run at a time; results go to a folder in `out`.
+    `given` are parameters over those of the files: (name, value as YAML).
+    """
     try:
         known = sorted(path.name for path in (NOTEBOOKS / "params").iterdir() if path.is_dir())
-        if args.params not in known:
-            raise ValueError(f"--params must be one of {', '.join(known)}; got {args.params}")
-        given = {name: yaml.safe_load(value) for name, value in args.parameter}
-        work = {n: _parameters(n, args.params, given) for n in _notebooks(args.only)}
+        if params not in known:
+            raise ValueError(f"--params must be one of {', '.join(known)}; got {params}")
+        values = {name: yaml.safe_load(value) for name, value in given}
+        work = {n: _parameters(n, params, values) for n in _notebooks(only)}
         # changed parameters get a folder of their own, beside the one they differ from
-        changes = "".join(f",{name}={value}" for name, value in args.parameter)
-        folder = Path(args.out) / (args.params + re.sub(r"[^\w.,=+-]+", "_", changes))
+        changes = "".join(f",{name}={value}" for name, value in given)
+        folder = Path(out) / (params + re.sub(r"[^\w.,=+-]+", "_", changes))
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable.{os.getpid()}"
         probe.touch()
@@ -104,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     except OSError as error:
         print(
-            f"clr run: cannot write results to {args.out}: {error.strerror}; "
+            f"clr run: cannot write results to {out}: {error.strerror}; "
             "--out names another folder",
             file=sys.stderr,
         )
@@ -112,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     from clr import pages
 
     # each job its share of the cores; kernels inherit the environment
-    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     entries, failures, start = {}, 0, time.monotonic()
 
@@ -121,10 +133,8 @@ def run(args: argparse.Namespace) -> int:
         page = pages.write_notebook(_execute(notebook, folder, work[notebook]))
         return page, time.monotonic() - begun
 
-    print(
-        f"{len(work)} notebooks, parameters '{args.params}', {args.jobs} at a time", flush=True
-    )
-    pool = ThreadPoolExecutor(args.jobs)
+    print(f"{len(work)} notebooks, parameters '{params}', {jobs} at a time", flush=True)
+    pool = ThreadPoolExecutor(jobs)
     try:
         futures = {pool.submit(one, notebook): notebook for notebook in work}
         for count, future in enumerate(as_completed(futures), 1):
