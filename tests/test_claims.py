@@ -125,7 +125,9 @@ def test_verdicts_are_computed_from_the_runs():
         ("not worse than", -0.02, -0.006, "not reproduced"),
         ("as good as", -0.004, 0.004, "reproduced"),
         ("as good as", -0.004, 0.006, "undecided"),
+        ("as good as", -0.006, 0.004, "undecided"),
         ("as good as", 0.006, 0.02, "not reproduced"),
+        ("as good as", -0.02, -0.006, "not reproduced"),
         ("as good as", float("nan"), float("nan"), "undecided"),
     ],
 )
@@ -156,9 +158,18 @@ def test_a_run_that_diverged_later_counts_where_it_was():
     assert claims.accuracies([broken], 50) == [0.2]
 
 
+def test_a_finished_run_has_no_accuracy_after_its_end():
+    with pytest.raises(KeyError):
+        claims.accuracies([run([0.1, 0.5])], 20)
+
+
 def test_the_margin_is_the_claims_own():
     assert claims.verdict("not worse than", -0.001, 0.001) == "reproduced"
     assert claims.verdict("not worse than", -0.001, 0.001, margin=0.0005) == "undecided"
+
+
+def test_mnists_margin_is_a_tenth():
+    assert {c.margin for c in claims.MNIST} == {0.0005}
 
 
 @pytest.mark.parametrize(

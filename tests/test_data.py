@@ -103,6 +103,16 @@ def test_seeds_differ_and_repeat():
     assert first[0] == first[1] != first[2]
 
 
+def test_no_seed_repeats_another():
+    digits = data.load("digits")
+    later = Batches(digits, 1438, seed=0, flip=True, crop=1)
+    later.iteration = 1
+    for a, b in zip(
+        later.draw(), Batches(digits, 1438, seed=1, flip=True, crop=1).draw(), strict=True
+    ):
+        assert not torch.equal(a, b)
+
+
 def test_crop_is_a_window_of_the_zero_padded_image():
     batches = Batches(numbered(64, (2, 5, 6)), 64, crop=2)
     batches.data.__dict__["mean"] = torch.zeros(2, 5, 6)  # so that pixels can be compared
@@ -121,6 +131,14 @@ def test_flip_mirrors_about_half_of_the_images():
     same = (plain == flipped).flatten(1).all(1)
     mirrored = (plain.flip(-1) == flipped).flatten(1).all(1)
     assert (same | mirrored).all() and 0.45 < same.float().mean() < 0.55
+
+
+def test_each_epoch_flips_anew_about_half():
+    digits = data.load("digits")
+    batches = Batches(digits, 719, flip=True)
+    first, second, third = (batches.draw()[1] for _ in range(3))
+    assert not torch.equal(first, third)
+    assert all(0.4 < part.float().mean() < 0.6 for part in (first, second))
 
 
 def folder(path, modes=("RGB",) * 2, sizes=((6, 4),) * 2, classes=("cat", "dog")):

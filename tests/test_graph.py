@@ -38,6 +38,27 @@ def test_an_update_that_is_replayed_is_the_plain_one(config, as_on_a_gpu, monkey
     assert plain.history.equals(graphed.history)
 
 
+def test_each_replay_has_a_result_of_its_own(monkeypatch):
+    def capture(function):  # as a GPU does: the same memory at each replay
+        function.__self__._body()
+        kept = function.__self__.result
+
+        def replay():
+            function()
+            kept.copy_(function.__self__.result)
+            function.__self__.result = kept
+
+        return replay
+
+    monkeypatch.setattr(graph, "capture", capture)
+    monkeypatch.setattr(graph.Graphed, "_aside", lambda self, inputs: self.function(*inputs))
+    double = graph.Graphed(lambda x: 2 * x)
+    given = [torch.tensor(float(i)) for i in range(7)]
+    results = [double(x) for x in given]
+    assert [r.item() for r in results] == [0, 2, 4, 6, 8, 10, 12]
+    assert [x.item() for x in given] == list(range(7))
+
+
 def test_a_continued_run_records_its_graph_anew(as_on_a_gpu):
     whole = Training(CYCLE, DIGITS).run()
     first = Training(CYCLE, DIGITS)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from clr import models
 from clr.models import Cifar10Full, ResNet, WithinChannelNorm
@@ -112,6 +113,66 @@ def test_resnet():
     assert decays == {0.0, 0.1}
 
 
+def resnet8(x, w, norm):
+    """The network layer by layer; `norm` is given the values and the layer's name."""
+
+    def conv(x, name, stride=1):
+        return F.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], stride, 1)
+
+    y = F.relu(norm(conv(x, "conv1"), "bn1"))
+    for i, stride in enumerate((1, 2, 2)):
+        b = f"blocks.{i}."
+        z = F.relu(norm(conv(y, b + "conv1", stride), b + "bn1"))
+        z = norm(conv(z, b + "conv2"), b + "bn2")
+        if stride == 2:
+            y = torch.from_numpy(pool(y.numpy(), np.mean))
+            y = torch.cat([y, torch.zeros_like(y)], 1)
+        y = F.relu(y + z)
+    return y.mean((2, 3)) @ w["ip1.weight"].T + w["ip1.bias"]
+
+
+def test_resnet_equals_a_transcription():
+    torch.manual_seed(0)
+    model = models.ResNet(8, (1, 12, 8), 5).double().eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    w, x = model.state_dict(), torch.randn(3, 1, 12, 8, dtype=torch.float64)
+
+    def norm(x, name):
+        return F.batch_norm(
+            x,
+            w[f"{name}.running_mean"],
+            w[f"{name}.running_var"],
+            w[f"{name}.weight"],
+            w[f"{name}.bias"],
+        )
+
+    assert torch.allclose(model(x), resnet8(x, w, norm), rtol=1e-9)
+
+
+def test_resnet_multipliers():
+    model = models.ResNet(8)
+    names = {id(p): name for name, p in model.named_parameters()}
+    for group in models.param_groups(model, 0.1):
+        for p in group["params"]:
+            bias = "conv" in names[id(p)] and names[id(p)].endswith("bias")
+            assert (group["lr_mult"], group["weight_decay"]) == ((2, 0) if bias else (1, 0.1))
+
+
+def test_first_weights():
+    torch.manual_seed(0)
+    for layer in models.ResNet(56).modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            msra = (2 / layer.weight[0].numel()) ** 0.5
+            assert layer.weight.std().item() == pytest.approx(msra, rel=0.15)
+            assert not layer.bias.any()
+    for model in (models.ResNet(8), models.LeNet()):
+        for layer in model.children():
+            if isinstance(layer, torch.nn.Linear) or isinstance(model, models.LeNet):
+                bound = (3 / layer.weight[0].numel()) ** 0.5
+                assert 0.95 * bound < layer.weight.abs().max() <= bound and not layer.bias.any()
+
+
 def test_resnets_shortcut_pools_and_fills_with_zeros():
     block = models.Block(2, 4).eval()
     torch.nn.init.zeros_(block.bn2.weight)  # only the shortcut is left
@@ -171,6 +232,18 @@ def test_lenet_is_caffes():
     found = {(g["lr_mult"], g["weight_decay"]) for g in models.param_groups(model, 0.0005)}
     assert found == {(1, 0.0005), (2, 0.0005)}
     assert models.LeNet((3, 17, 20), 5)(torch.rand(2, 3, 17, 20)).shape == (2, 5)
+
+
+def test_lenet_equals_a_transcription():
+    torch.manual_seed(0)
+    model = models.LeNet().double()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    w, x = model.state_dict(), torch.rand(3, 1, 28, 28, dtype=torch.float64) * 255
+    y = F.max_pool2d(F.conv2d(x / 256, w["conv1.weight"], w["conv1.bias"]), 2)
+    y = F.max_pool2d(F.conv2d(y, w["conv2.weight"], w["conv2.bias"]), 2).flatten(1)
+    y = F.relu(y @ w["ip1.weight"].T + w["ip1.bias"])
+    assert torch.allclose(model(x), y @ w["ip2.weight"].T + w["ip2.bias"], rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,21 @@ def test_the_curve_is_that_of_the_plain_loop():
     assert test.ended == ["finished"] and test.watched == "test_accuracy"
 
 
+def test_it_trains_and_tests_in_their_modes():
+    model, seen = network().eval(), []
+
+    def evaluate(m):
+        seen.append(("test", m.training, m[1].training))
+        return 0.5
+
+    def loss(*x):
+        seen.append(("train", model.training, model[1].training))
+        return CROSS(*x)
+
+    run(model, evaluate=evaluate, loss=loss, iterations=4, every=1)
+    assert set(seen) == {("test", False, False), ("train", True, True)} and not model.training
+
+
 def test_micro_batches_are_one_step():
     whole = run(batches=[blobs(32)], iterations=6, every=1)
     inputs, labels = blobs(32)
@@ -196,6 +211,25 @@ def test_seeds_draw_weights_anew_and_repeat():
     assert curves[0].equals(curves[2]) and not curves[0].equals(curves[1])
     bounds = run(**kwargs).bounds()
     assert len(bounds.seeds) == 3
+
+
+def test_seeds_set_every_generator():
+    drawn = []
+    for before in (9, 10):  # the state before a range test does not matter
+        random.seed(before), np.random.seed(before), torch.manual_seed(before)
+        model = nn.Linear(4, 2)
+        lr_range_test(
+            model,
+            [blobs(16)],
+            loss=CROSS,
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+            policy=RangeRamp(0.0, 0.1, 4),
+            seeds=[3, 4],
+            reset=lambda m: drawn.append(
+                (random.random(), np.random.rand(), torch.rand(1).item())
+            ),
+        )
+    assert drawn[:2] == drawn[2:] and all(a != b for a, b in zip(*drawn[:2], strict=True))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -19,6 +19,7 @@ import pytest
 
 from clr import cli, runs, sweep
 from clr.experiments import EXPERIMENTS
+from clr.policies import Exp
 from clr.runs import load_or_train
 from clr.training import RunConfig
 
@@ -69,6 +70,13 @@ def test_the_papers_table_is_caffes_protocol():
             assert not c.flip and not c.crop and c.policy(c.iterations) < 0.006
 
 
+def test_exp_and_the_waves_of_table1():
+    arms = {k: c.policy for k, (c,) in EXPERIMENTS["table1"][0]("cifar10", 1).items()}
+    assert arms["exp"] == Exp(0.001, 0.99994)
+    for arm, wave in (("Welch", "welch"), ("Hann", "hann")):
+        assert {p.wave.__name__ for p, _ in arms[f"triangular2, {arm}"].stages} == {wave}
+
+
 def test_the_tenth_is_the_papers_protocol_ten_times_shorter():
     full, short = (EXPERIMENTS[name][0]("cifar10", 1) for name in ("table1", "tenth"))
     assert len(short) == 7 and set(short) < set(full)
@@ -95,6 +103,19 @@ def test_the_laptop_protocol_gives_the_fixed_rate_three_times_as_long():
         assert (c.weight_decay, c.shuffle, c.batch_size) == (0.004, False, 100)
         if "triangular" in label:
             assert c.policy([0, 1000, 2000]).tolist() == [0.001, 0.006, 0.001]
+
+
+def test_mnists_stepsizes_are_the_papers_in_epochs():
+    arms = EXPERIMENTS["mnist"][0]("mnist", 1)
+    ups = {n: arms[f"1cycle, {n} epochs"][0].policy.stepsize for n in (85, 50, 25, 12)}
+    assert ups == {85: 4688, 50: 2695, 25: 1406, 12: 586}
+
+
+def test_only_two_arms_have_the_slow_average():
+    for name in ("superconvergence", "superconvergence_small"):
+        for arm, (c,) in EXPERIMENTS[name][0]("cifar10", 1).items():
+            slow = arm in ("step", "one cycle, the step's statistics")
+            assert c.bn_fraction == (0.999 if slow else 0.95), arm
 
 
 def test_what_is_recorded_is_said_without_the_data(store, capsys):

@@ -2,6 +2,7 @@ import math
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,12 @@ def test_same_seed_same_run_other_seed_other_run():
     assert not one.history.equals(other.history)
 
 
+def test_seeds_differ_in_weights_and_order():
+    one, two = (Training(replace(SHORT, seed=seed), DIGITS) for seed in (0, 1))
+    assert not torch.equal(one.model.conv1.weight, two.model.conv1.weight)
+    assert not torch.equal(one.batches.draw()[0], two.batches.draw()[0])
+
+
 def test_training_leaves_the_random_state_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -88,6 +95,19 @@ def test_a_state_of_another_run_is_refused():
         Training(other, DIGITS).load_state_dict(Training(SHORT, DIGITS).state_dict())
 
 
+def test_a_state_of_other_data_is_refused():
+    other = data.Dataset(
+        "o",
+        DIGITS.classes,
+        DIGITS.train_images,
+        DIGITS.train_labels.flip(0),
+        DIGITS.test_images,
+        DIGITS.test_labels,
+    )
+    with pytest.raises(ValueError, match="of another run"):
+        Training(SHORT, other).load_state_dict(Training(SHORT, DIGITS).state_dict())
+
+
 def test_a_loss_that_is_not_finite_ends_the_run():
     config = RunConfig(RangeRamp(0, 1e8, 200), 200, weight_decay=0, test_every=50)
     run = Training(config, DIGITS).run()
@@ -113,6 +133,45 @@ def test_other_settings_train_otherwise():
         history = Training(RunConfig.from_dict(SHORT.to_dict() | change), DIGITS).run().history
         plain = Training(SHORT, DIGITS).run().history
         assert np.isfinite(history["test_loss"]).all() and not history.equals(plain)
+
+
+def test_the_configs_settings_arrive():
+    values = {
+        "train_images": 200,
+        "crop": 1,
+        "flip": True,
+        "shuffle": False,
+        "seed": 3,
+        "momentum": 0.5,
+        "weight_decay": 0.02,
+    }
+    t = Training(replace(SHORT, **values), DIGITS)
+    b = t.batches
+    assert (b.n, b.crop, b.flip, b.shuffle, b.seed) == (200, 1, True, False, 3)
+    groups = t.optimizer.param_groups
+    assert {g["momentum"] for g in groups} == {0.5}
+    assert {g["weight_decay"] for g in groups} == {0.02, 0}
+
+
+def test_pixels_without_the_mean_subtracted_are_raw():
+    config = replace(SHORT, subtract_mean=False)
+    t = Training(config, DIGITS)
+    images, _labels = t.batches.images(*(drawn := t.batches.draw()))
+    assert torch.equal(images, DIGITS.train_images[drawn[0]].float())
+    images, _ = next(DIGITS.test_batches(50, False))
+    assert torch.equal(images, DIGITS.test_images[:50].float())
+
+
+def test_tests_subtract_the_mean_only_if_training_does():
+    t = Training(replace(SHORT, subtract_mean=False), DIGITS)
+    seen = []
+    t.model = type(
+        "M",
+        (torch.nn.Module,),
+        {"forward": lambda self, x: seen.append(x) or x.flatten(1)[:, :10]},
+    )()
+    t.evaluate()
+    assert torch.equal(torch.cat(seen), DIGITS.test_images.float())
 
 
 def test_config_is_a_value():
