@@ -15,7 +15,7 @@ import torch
 from torch.optim import Optimizer
 
 from clr import checks
-from clr.policy import Policy
+from clr.policies import Policy
 
 DELTA = 1e-8  # Caffe's default `delta`
 
@@ -128,9 +128,7 @@ def build(name: str, groups: list[dict], momentum: float) -> Optimizer:
 
 
 def check_momentum_policy(name: str, policy: Policy, iterations: int):
-    """TypeError or ValueError unless `policy` can drive that optimizer's momentum so long."""
-    if not isinstance(policy, Policy):
-        raise TypeError(f"momentum_policy must be a clr Policy; got {policy!r}")
+    """ValueError unless `policy` can drive that optimizer's momentum so long."""
     if name not in WITH_MOMENTUM:
         raise ValueError(f"momentum_policy must be None for {name}; got {policy!r}")
     if (highest := policy(np.arange(iterations + 1)).max()) >= 1:

@@ -7,6 +7,8 @@ A function draws on the `ax` it is given, or on a new figure, and returns the ax
 
 from __future__ import annotations
 
+import colorsys
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 
@@ -46,11 +48,19 @@ _LIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")  # where widgets
 _DASHES = ("-", "--", ":", "-.")
 
 
+def colour_of(policy: str):
+    """The colour of a kind of policy, by its name; one derived from the name if it is new."""
+    if policy in COLOURS:
+        return COLOURS[policy]
+    digest = hashlib.sha256(policy.encode()).digest()
+    return colorsys.hls_to_rgb(int.from_bytes(digest[:4], "big") / 2**32, 0.45, 0.6)
+
+
 def _styles(policies: Mapping[str, Policy]) -> dict[str, dict]:
     """Colour by kind of policy; a second one of the same colour is dashed, and so on."""
     styles, used = {}, {}
     for label, policy in policies.items():
-        colour = _CONTROLS.get(label, COLOURS.get(policy.name, "black"))
+        colour = _CONTROLS.get(label) or colour_of(policy.name)
         dashes = used[colour] = used.get(colour, -1) + 1
         styles[label] = {"color": colour, "linestyle": _DASHES[dashes % len(_DASHES)]}
     return styles

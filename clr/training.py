@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from clr.data import Batches, Dataset
 from clr.graph import Graphed
 from clr.memory import keep_large_blocks
 from clr.policies import Policy, policy_from_dict
+from clr.policies.base import a_policy, a_policy_or_none
 from clr.scheduler import PolicyLR
 
 COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
@@ -42,45 +44,28 @@ class RunConfig:
     Raises ValueError or TypeError, naming the argument, when a value is not allowed.
     """
 
-    policy: Policy
-    iterations: int
-    dataset: str = "digits"
-    model: str = "cifar10_full"
-    seed: int = 0
-    batch_size: int = 100
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    momentum_policy: Policy | None = None
-    weight_decay: float = 0.004
-    shuffle: bool = True
-    flip: bool = False
-    crop: int = 0
-    subtract_mean: bool = True
-    bn_fraction: float = 0.9
-    ghost_batch: int | None = None
-    precision: str = "float32"
-    train_images: int | None = None
-    test_every: int = 500
+    policy: Annotated[Policy, a_policy]
+    iterations: Annotated[int, checks.whole]
+    dataset: Annotated[str, lambda name, value: value] = "digits"
+    model: Annotated[str, checks.among(models.NAMES)] = "cifar10_full"
+    seed: Annotated[int, checks.count] = 0
+    batch_size: Annotated[int, checks.whole] = 100
+    optimizer: Annotated[str, checks.among(optim.NAMES)] = "sgd"
+    momentum: Annotated[float, checks.momentum] = 0.9
+    momentum_policy: Annotated[Policy | None, a_policy_or_none] = None
+    weight_decay: Annotated[float, checks.rate] = 0.004
+    shuffle: Annotated[bool, checks.flag] = True
+    flip: Annotated[bool, checks.flag] = False
+    crop: Annotated[int, checks.count] = 0
+    subtract_mean: Annotated[bool, checks.flag] = True
+    bn_fraction: Annotated[float, checks.momentum] = 0.9
+    ghost_batch: Annotated[int | None, checks.whole_or_none] = None
+    precision: Annotated[str, checks.among(PRECISIONS)] = "float32"
+    train_images: Annotated[int | None, checks.whole_or_none] = None
+    test_every: Annotated[int, checks.whole] = 500
 
     def __post_init__(self):
-        for name, allowed in (
-            ("model", models.NAMES),
-            ("optimizer", optim.NAMES),
-            ("precision", PRECISIONS),
-        ):
-            checks.one_of(name, getattr(self, name), allowed)
-        for check, names in (
-            (checks.whole, ("iterations", "batch_size", "test_every")),
-            (lambda *nv: checks.whole(*nv, low=0), ("seed", "crop")),
-            (checks.momentum, ("momentum", "bn_fraction")),
-            (checks.rate, ("weight_decay",)),
-            (checks.flag, ("shuffle", "flip", "subtract_mean")),
-            (checks.whole_or_none, ("ghost_batch", "train_images")),
-        ):
-            for name in names:
-                object.__setattr__(self, name, check(name, getattr(self, name)))
-        if not isinstance(self.policy, Policy):
-            raise TypeError(f"policy must be a clr Policy; got {self.policy!r}")
+        checks.fields(self)
         self.policy(self.iterations)  # raises now if the policy ends before the run
         if self.momentum_policy is not None:
             optim.check_momentum_policy(self.optimizer, self.momentum_policy, self.iterations)

@@ -9,7 +9,7 @@ from test_claims import run
 
 from clr import plots
 from clr.bounds import Bounds
-from clr.policies import POLICIES, Decay, Fixed, RangeRamp, Triangular, Triangular2
+from clr.policies import Decay, Fixed, Policy, RangeRamp, Triangular, Triangular2
 from clr.range_test import RangeTest
 
 
@@ -19,8 +19,34 @@ def close():
     plt.close("all")
 
 
-def test_every_policy_has_a_colour():
-    assert set(POLICIES) == set(plots.COLOURS)
+class Late(Policy, name="late"):
+    """A policy as a user would write one."""
+
+    def _values(self, t):
+        return t / 1000
+
+
+class Later(Policy, name="later"):
+    """And another."""
+
+    def _values(self, t):
+        return t / 2000
+
+
+def test_a_new_policy_has_a_colour_of_its_own():
+    drawn = {
+        "fixed": Fixed(0.1),
+        "late": Late(),
+        "later": Later(),
+        "triangular": Triangular(0, 1, 5),
+    }
+    first = [line.get_color() for line in plots.policies(drawn, 10).lines]
+    assert "black" not in first and len(set(first)) == 4
+    alone = plots.policies({"by any label": Late()}, 10).lines[0]
+    assert alone.get_color() == first[1] and alone.get_linestyle() == "-"
+    assert first[1] == pytest.approx(
+        (0.72, 0.288369, 0.18), abs=1e-6
+    )  # the same in every process
 
 
 def test_policies_are_drawn_as_they_are():

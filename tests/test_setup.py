@@ -98,7 +98,7 @@ def test_continuous_integration_calls_the_readmes_command():
 
 def test_pythonnets_module_of_the_same_name_is_spoken_of(tmp_path):
     (tmp_path / "pythonnet.py").touch()
-    code = "import clr, clr.policy\n"
+    code = "import clr, clr.policies\n"
     code += "try: clr.AddReference('x')\nexcept AttributeError as e: print(e)"
     done = subprocess.run(
         [sys.executable, "-c", code],

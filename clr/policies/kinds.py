@@ -1,14 +1,4 @@
-"""Learning-rate policies: small frozen values, pure functions of the iteration.
-
-    >>> policy = Triangular(base_lr=0.001, max_lr=0.006, stepsize=2000)
-    >>> policy(0), policy(2000), policy(4000)
-    (0.001, 0.006, 0.001)
-
-Call a policy with an iteration (an integer from 0 up) and it returns the
-learning rate as a float; call it with an integer array and it returns a float64
-array of the same shape. A policy holds no counter and no optimizer: it can be
-printed, compared, hashed, drawn before it is used, and written as JSON with
-`to_dict` and read back with `policy_from_dict`.
+"""The policies: those of the papers, of Caffe, and the readings that others have of them.
 
 "CLR" is arXiv 1506.01186 (v6), "1cycle" is arXiv 1803.09820.
 """
@@ -18,42 +8,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
 
 import numpy as np
 
-from clr.policy import POLICIES, WAVES, Policy, between, policy_from_dict
+from clr import checks
+from clr.policies.base import Policy, between
+from clr.policies.waves import a_wave, triangle
 
-__all__ = ["POLICIES", "WAVES", "Policy", "policy_from_dict"]
-
-# --- the three windows the paper names (CLR 3.1) -----------------------------
-# x is the distance from the top of the cycle: 1 at its ends, 0 at its top.
-
-
-def triangle(x):
-    """Triangular window, `1 - x`: straight up and straight down."""
-    return 1.0 - x
-
-
-def welch(x):
-    """Welch window, `1 - x**2`: a parabola, most of the time near the top."""
-    return 1.0 - x * x
-
-
-def hann(x):
-    """Hann window, `(1 + cos(pi x)) / 2`: smooth at the top and at the ends."""
-    return 0.5 * (1.0 + np.cos(np.pi * x))
-
-
-WAVES |= {wave.__name__: wave for wave in (triangle, welch, hann)}
-
-# --- the policies --------------------------------------------------------------
+_PAST_END = checks.among(("raise", "hold", "cycle"))
 
 
 @dataclass(frozen=True, repr=False)
 class Fixed(Policy, name="fixed"):
     """The same rate at every iteration (Caffe's "fixed")."""
 
-    base_lr: float
+    base_lr: Annotated[float, checks.rate]
 
     def _values(self, t):
         return np.full(t.shape, self.base_lr)
@@ -66,9 +36,9 @@ class Step(Policy, name="step"):
     Caffe's CIFAR-10 baseline is `Step(0.001, drops=(60_000, 65_000))` to 70,000.
     """
 
-    base_lr: float
-    drops: tuple[int, ...]
-    gamma: float = 0.1
+    base_lr: Annotated[float, checks.rate]
+    drops: Annotated[tuple[int, ...], checks.rising]
+    gamma: Annotated[float, checks.gamma] = 0.1
 
     def _values(self, t):
         # Dividing by (1/gamma)**k gives 0.0001 and 0.00001 where multiplying by
@@ -81,8 +51,8 @@ class Step(Policy, name="step"):
 class Exp(Policy, name="exp"):
     """`base_lr * gamma**t` (Caffe's "exp"; CLR 4.1.1)."""
 
-    base_lr: float
-    gamma: float
+    base_lr: Annotated[float, checks.rate]
+    gamma: Annotated[float, checks.gamma]
 
     def _values(self, t):
         return self.base_lr * np.power(self.gamma, t)
@@ -92,9 +62,9 @@ class Exp(Policy, name="exp"):
 class Inv(Policy, name="inv"):
     """`base_lr * (1 + gamma * t) ** -power` (Caffe's "inv", its MNIST example)."""
 
-    base_lr: float
-    gamma: float
-    power: float
+    base_lr: Annotated[float, checks.rate]
+    gamma: Annotated[float, checks.gamma]
+    power: Annotated[float, checks.rate]
 
     def _values(self, t):
         return self.base_lr * (1.0 + self.gamma * t) ** -self.power
@@ -108,11 +78,11 @@ class Decay(Policy, name="decay"):
     `wave=hann` it falls along a half cosine.
     """
 
-    base_lr: float
-    max_lr: float
-    stepsize: int
+    base_lr: Annotated[float, checks.rate]
+    max_lr: Annotated[float, checks.rate]
+    stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
-    wave: Callable = triangle
+    wave: Annotated[Callable, a_wave] = triangle
 
     def _values(self, t):
         x = np.minimum(t, self.stepsize) / self.stepsize
@@ -127,12 +97,12 @@ class Triangular(Policy, name="triangular"):
     Cycles begin at exactly `base_lr`, tops are exactly `max_lr`.
     """
 
-    base_lr: float
-    max_lr: float
-    stepsize: int
+    base_lr: Annotated[float, checks.rate]
+    max_lr: Annotated[float, checks.rate]
+    stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
-    stepsize_down: int | None = None
-    wave: Callable = triangle
+    stepsize_down: Annotated[int | None, checks.whole_or_none] = None
+    wave: Annotated[Callable, a_wave] = triangle
 
     @property
     def period(self) -> int:
@@ -173,7 +143,7 @@ class ExpRange(Triangular, name="exp_range"):
     readings in circulation are the classes below.
     """
 
-    gamma: float
+    gamma: Annotated[float, checks.gamma]
 
     def _values(self, t):
         return np.power(self.gamma, t) * super()._values(t)
@@ -205,9 +175,9 @@ class OneCycle(Policy, name="one_cycle"):
     `base_lr / 1000` from there on.
     """
 
-    base_lr: float
-    max_lr: float
-    stepsize: int
+    base_lr: Annotated[float, checks.rate]
+    max_lr: Annotated[float, checks.rate]
+    stepsize: Annotated[int, checks.whole]
 
     def _values(self, t):
         up = between(self.base_lr, self.max_lr, np.minimum(t / self.stepsize, 1.0))
@@ -224,9 +194,9 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
     every further cycle goes half as deep (1803.09820 appendix A.2, and the logs).
     """
 
-    base_momentum: float
-    max_momentum: float
-    stepsize: int
+    base_momentum: Annotated[float, checks.momentum]
+    max_momentum: Annotated[float, checks.momentum]
+    stepsize: Annotated[int, checks.whole]
 
     def _values(self, t):
         share = Triangular2(0.0, 1.0, self.stepsize)(t)
@@ -237,14 +207,15 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
 class RangeRamp(Policy, name="range_ramp"):
     """The LR range test's ramp: `base_lr` at 0, `max_lr` at `iterations` (CLR 3.3)."""
 
-    base_lr: float
-    max_lr: float
-    iterations: int
+    base_lr: Annotated[float, checks.rate]
+    max_lr: Annotated[float, checks.rate]
+    iterations: Annotated[int, checks.whole]
     _: KW_ONLY
-    past_end: str = "raise"
+    past_end: Annotated[str, _PAST_END] = "raise"
 
     @property
     def end(self) -> int:
+        """The last iteration of the ramp."""
         return self.iterations
 
     def _in_order(self, low, high):
@@ -273,6 +244,18 @@ class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
         return self.base_lr ** (1.0 - share) * self.max_lr**share
 
 
+def _stages(name, value):
+    try:
+        pairs = tuple((policy, checks.whole("a stage's length", n)) for policy, n in value)
+        if not pairs or not all(isinstance(policy, Policy) for policy, _ in pairs):
+            raise TypeError(f"got {value!r}")
+        for i, (policy, n) in enumerate(pairs, 1):
+            policy(n if i == len(pairs) else n - 1)  # raises if the policy ends before that
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
+    return pairs
+
+
 @dataclass(frozen=True, repr=False)
 class Stages(Policy, name="stages"):
     """Policies one after another, each with a counter of its own (Caffe's
@@ -282,12 +265,13 @@ class Stages(Policy, name="stages"):
     its own end, unless it starts again; `past_end` says what comes after it.
     """
 
-    stages: tuple[tuple[Policy, int], ...]
+    stages: Annotated[tuple[tuple[Policy, int], ...], _stages]
     _: KW_ONLY
-    past_end: str = "raise"
+    past_end: Annotated[str, _PAST_END] = "raise"
 
     @property
     def end(self) -> int:
+        """The sum of the stages' lengths."""
         return sum(iterations for _, iterations in self.stages)
 
     def _values(self, t):

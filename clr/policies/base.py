@@ -1,18 +1,17 @@
 """What a learning-rate policy is: a frozen value, a pure function of the iteration.
 
-The policies themselves are in `clr.policies`; this is what they have in common.
+The policies themselves are in `clr.policies.kinds`; this is what they have in common.
 """
 
 from __future__ import annotations
 
+import gc
 from dataclasses import MISSING, dataclass, fields
 
 import numpy as np
 
 from clr import checks
-
-POLICIES: dict[str, type[Policy]] = {}  # by name, filled as the classes are defined
-WAVES: dict[str, object] = {}  # by name, filled by clr.policies
+from clr.policies.waves import WAVES, a_wave
 
 
 def between(low, high, share):
@@ -21,60 +20,41 @@ def between(low, high, share):
     return np.clip(values, min(low, high), max(low, high))
 
 
-def _wave(name, value):
-    if value not in WAVES.values():
-        known = ", ".join(WAVES)
-        raise ValueError(f"{name} must be one of clr.policies' {known}; got {value!r}")
+def a_policy(name, value) -> Policy:
+    """The check for a policy."""
+    if not isinstance(value, Policy):
+        raise TypeError(f"{name} must be a clr Policy; got {value!r}")
     return value
 
 
-def _stages(name, value):
-    try:
-        pairs = tuple((policy, checks.whole("a stage's length", n)) for policy, n in value)
-        if not pairs or not all(isinstance(policy, Policy) for policy, _ in pairs):
-            raise TypeError(f"got {value!r}")
-        for i, (policy, n) in enumerate(pairs, 1):
-            policy(n if i == len(pairs) else n - 1)  # raises if the policy ends before that
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
-    return pairs
-
-
-_ALLOWED = {  # what a policy's fields may hold, by their name
-    "base_lr": checks.rate,
-    "max_lr": checks.rate,
-    "base_momentum": checks.momentum,
-    "max_momentum": checks.momentum,
-    "gamma": checks.gamma,
-    "power": checks.rate,
-    "stepsize": checks.whole,
-    "stepsize_down": checks.whole_or_none,
-    "iterations": checks.whole,
-    "drops": checks.rising,
-    "wave": _wave,
-    "past_end": lambda name, value: checks.one_of(name, value, ("raise", "hold", "cycle")),
-    "stages": _stages,
-}
+def a_policy_or_none(name, value) -> Policy | None:
+    """The check for a policy or None."""
+    return None if value is None else a_policy(name, value)
 
 
 @dataclass(frozen=True, repr=False)
 class Policy:
     """Base of all policies. A subclass gives `name`, its fields and `_values`.
 
-    Raises ValueError or TypeError, naming the argument, its value and what is
-    allowed, when a field is out of range.
+    A field is declared with the check of its values, `stepsize: Annotated[int, checks.whole]`
+    (see `clr.checks`). Raises ValueError or TypeError, naming the argument, its value and what
+    is allowed, when a field is out of range.
     """
 
     def __init_subclass__(cls, name: str, **kwargs):
         super().__init_subclass__(**kwargs)
+        # a class whose function has returned may still wait for the garbage collector
+        if _taken(name, cls):
+            gc.collect()
+        if _taken(name, cls):
+            raise ValueError(
+                f"the name of a policy must be its own; {name!r} is the name of "
+                f"{_path(known()[name])} and of {_path(cls)}"
+            )
         cls.name = name
-        POLICIES[name] = cls
 
     def __post_init__(self):
-        for field in fields(self):
-            if check := _ALLOWED.get(field.name):
-                value = check(field.name, getattr(self, field.name))
-                object.__setattr__(self, field.name, value)
+        checks.fields(self)
         for low, high in (("base_lr", "max_lr"), ("base_momentum", "max_momentum")):
             self._in_order(low, high)
 
@@ -131,8 +111,8 @@ class Policy:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.default is MISSING or value != field.default:
-                text = value.__name__ if callable(value) and field.name == "wave" else value
-                shown.append(f"{field.name}={text!s}")
+                is_function = callable(value) and not isinstance(value, Policy)
+                shown.append(f"{field.name}={value.__name__ if is_function else value}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -144,20 +124,50 @@ def _plain(value):
     return value.__name__ if callable(value) else value
 
 
+def known() -> dict[str, type[Policy]]:
+    """Every policy class there is by its name, those defined outside this package too.
+
+    Of a class that was defined again (a notebook's cell that was executed again), the newest.
+    """
+    found, left = {}, Policy.__subclasses__()
+    while left:
+        cls = left.pop(0)
+        left = cls.__subclasses__() + left
+        if "name" in vars(cls):  # else its definition is not done, or was refused
+            found[cls.name] = cls
+    return found
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _taken(name: str, cls: type[Policy]) -> bool:
+    """Whether a class other than an earlier definition of `cls` has that name."""
+    other = known().get(name)
+    return other is not None and _path(other) != _path(cls)
+
+
 def policy_from_dict(data: dict) -> Policy:
     """The policy that `to_dict` wrote.
 
     Raises ValueError naming an unknown policy, wave or field and the known ones.
     """
-    values = dict(data)
-    name = values.pop("policy", None)
-    if name not in POLICIES:
-        raise ValueError(f"policy must be one of {', '.join(POLICIES)}; got {name!r}")
-    known = [field.name for field in fields(POLICIES[name])]
-    if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{name} has no {unknown}; its fields are {', '.join(known)}")
-    if "wave" in values:
-        values["wave"] = WAVES.get(values["wave"], values["wave"])
-    if "stages" in values:
-        values["stages"] = tuple((policy_from_dict(p), n) for p, n in values["stages"])
-    return POLICIES[name](**values)
+    values, policies = dict(data), known()
+    cls = policies.get(name := values.pop("policy", None))
+    if cls is None:
+        raise ValueError(f"policy must be one of {', '.join(policies)}; got {name!r}")
+    names = [field.name for field in fields(cls)]
+    if unknown := sorted(set(values) - set(names)):
+        raise ValueError(f"{name} has no {unknown}; its fields are {', '.join(names)}")
+    declared = checks.declared(cls)
+    return cls(**{k: _from_plain(v, declared[k]) for k, v in values.items()})
+
+
+def _from_plain(value, check=None):
+    """The inverse of `_plain`; a name is a wave's where the field's check is that of a wave."""
+    if isinstance(value, dict):
+        return policy_from_dict(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_from_plain(item) for item in value)
+    return WAVES.get(value, value) if check is a_wave and isinstance(value, str) else value
