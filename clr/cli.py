@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from clr import checks
-from clr.data import ROOT
+from clr.paths import ROOT
 
 
 def run(args: argparse.Namespace) -> int:

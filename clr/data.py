@@ -19,14 +19,70 @@ import torch
 from torch.nn import functional as F
 
 from clr import checks
-
-ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("digits", "mnist", "cifar10", "cifar100", "folder:PATH")
+from clr.paths import data_dir
 
 
-def data_dir() -> Path:
-    """Where data sets lie: the environment's `CLR_DATA`, else `data/cache`."""
-    return Path(os.environ.get("CLR_DATA") or ROOT / "data" / "cache").expanduser()
+@dataclass(frozen=True)
+class Source:
+    """What the name of a data set means: which one it is, and where an image folder lies.
+
+    `Source.parse` reads it. `kind` is "digits", "mnist", "cifar10", "cifar100" or "folder".
+    """
+
+    kind: str
+    folder: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """The source that is called digits, mnist, cifar10, cifar100 or folder:PATH.
+
+        Raises ValueError or TypeError for anything else. An image folder need not exist.
+        """
+        allowed = f"dataset must be one of {', '.join(_LOADERS)}, folder:PATH; got {text!r}"
+        if not isinstance(text, str):
+            raise TypeError(allowed)
+        if text in _LOADERS:
+            return cls(text)
+        start, _, path = text.partition(":")
+        folder = Path(os.path.expanduser(path))
+        if start != "folder" or not path or not folder.resolve().name:
+            raise ValueError(allowed)
+        return cls("folder", folder)
+
+    @property
+    def name(self) -> str:
+        """What records call it: its kind, or "folder:NAME" with the folder's last name."""
+        return self.kind if self.folder is None else f"folder:{self.folder.resolve().name}"
+
+    @property
+    def title(self) -> str:
+        """What it is called in print."""
+        return title(self.name)
+
+    def here(self) -> bool:
+        """False for an image folder that has no train/, True for every other source."""
+        return self.folder is None or (self.folder / "train").is_dir()
+
+    def load(self) -> Dataset:
+        """The data set.
+
+        Raises ValueError for a folder that is not laid out as `train/<class>/` and
+        `test/<class>/`, ConnectionError when a download fails.
+        """
+        return _folder(self) if self.kind == "folder" else _LOADERS[self.kind](self.kind)
+
+
+_TITLES = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "folder:cifar10-jpeg": "CIFAR-10 (JPEG copy)",
+}
+
+
+def title(name: str) -> str:
+    """What the data set that records call `name` is called in print."""
+    return _TITLES.get(name, name.removeprefix("folder:"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,15 +243,9 @@ def _crop(images, offsets, pad):
 def load(name: str) -> Dataset:
     """The data set `name`: digits, mnist, cifar10, cifar100 or folder:PATH.
 
-    Raises ValueError for an unknown name or a folder that is not laid out as
-    `train/<class>/` and `test/<class>/`, ConnectionError when a download fails.
+    Raises what `Source.parse` and `Source.load` raise.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"dataset must be one of {', '.join(NAMES)}; got {name!r}")
-    if name.startswith("folder:"):
-        return _folder(Path(name.removeprefix("folder:")).expanduser())
-    loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar, "cifar100": _cifar}
-    return loaders[checks.one_of("dataset", name, NAMES)](name)
+    return Source.parse(name).load()
 
 
 def _dataset(name, classes, train_images, train_labels, test_images, test_labels):
@@ -244,9 +294,13 @@ def _cifar(name):
     return _dataset(name, train.classes, train.data, train.targets, test.data, test.targets)
 
 
-def _folder(path: Path):
+_LOADERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar, "cifar100": _cifar}
+
+
+def _folder(source: Source):
     from torchvision.datasets import ImageFolder
 
+    path = source.folder
     for part in ("train", "test"):
         if not (path / part).is_dir():
             raise ValueError(
@@ -269,8 +323,8 @@ def _folder(path: Path):
         np.random.default_rng(0).shuffle(part.samples)
     train, test = parts.values()
     images, labels = _decode([*train.samples, *test.samples])
-    n, name = len(train.samples), f"folder:{path.resolve().name}"
-    return _dataset(name, train.classes, images[:n], labels[:n], images[n:], labels[n:])
+    n = len(train.samples)
+    return _dataset(source.name, train.classes, images[:n], labels[:n], images[n:], labels[n:])
 
 
 def _decode(samples, mode="L"):

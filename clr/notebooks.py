@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from clr import parameters
-from clr.data import ROOT
+from clr.paths import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 

@@ -9,7 +9,7 @@ import io
 import pandas as pd
 
 from clr import files, scoreboard
-from clr.data import ROOT
+from clr.paths import ROOT
 
 README, FIGURE = ROOT / "README.md", ROOT / "data" / "headline.png"
 HEADLINES = "Table 1", "abstract", "Fig. 1a", "Table 2"  # what the papers are known for

@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import platform
 import subprocess
 import time
@@ -32,10 +31,10 @@ import torch
 
 from clr import data as datasets
 from clr import files
-from clr.data import ROOT, Dataset
+from clr.data import Dataset
+from clr.paths import RECORDED, ROOT, live_store
 from clr.training import RunConfig, Training
 
-RECORDED = ROOT / "data" / "runs"
 FORMAT = 1
 _DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
 
@@ -57,17 +56,9 @@ class Run:
         return float(self.history["test_accuracy"].iloc[-1])
 
 
-def live_store() -> Path:
-    """Where new records go: the environment's `CLR_RUNS`, else `data/cache/runs`."""
-    return Path(os.environ.get("CLR_RUNS") or ROOT / "data" / "cache" / "runs").expanduser()
-
-
 def describe(config: RunConfig) -> dict:
     """The config as it is hashed and recorded: an image folder without its path."""
-    values = config.to_dict()
-    if config.dataset.startswith("folder:"):
-        values["dataset"] = "folder"
-    return values
+    return config.to_dict() | {"dataset": config.source.kind}
 
 
 def run_name(config: RunConfig, fingerprint: str) -> str:
@@ -156,7 +147,10 @@ def load(path: Path) -> Run:
         history = path.with_suffix(".csv").read_bytes()
         if hashlib.sha256(history).hexdigest() != record["history_sha256"]:
             raise ValueError("its CSV does not have the recorded checksum")
-        config = RunConfig.from_dict(record["config"])
+        values = record["config"]
+        if values["dataset"] == "folder":  # see describe()
+            values["dataset"] = record["data"]["name"]
+        config = RunConfig.from_dict(values)
         table = pd.read_csv(io.BytesIO(history))
         return Run(config, table, record["ended"], record["data"], record["provenance"], path)
     except NewerFormat:
@@ -202,9 +196,7 @@ def recorded(
     `other_data`, the record of the same run on any other data. `committed`: only if it is in
     `data/runs`.
     """
-    wanted, name = describe(config), config.dataset
-    if name.startswith("folder:"):
-        name = f"folder:{Path(name.removeprefix('folder:')).resolve().name}"
+    wanted, name = describe(config), config.source.name
     start = "*" if other_data else wanted["dataset"]
     pattern = f"{start}-{config.model}-{config.policy.name}-seed{config.seed}-*.json"
     for folder in [RECORDED] if committed else [RECORDED, live_store()]:

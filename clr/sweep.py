@@ -183,8 +183,7 @@ def table(experiment: Runs) -> list[tuple[str, RunConfig, Run | None]]:
 
 
 def _record(config: RunConfig) -> Run | None:
-    folder = config.dataset.removeprefix("folder:")
-    if folder != config.dataset and (Path(folder).expanduser() / "train").is_dir():
+    if config.source.kind == "folder" and config.source.here():
         return runs.find(config, _load(config.dataset).fingerprint)
     return runs.recorded(config)
 

@@ -8,17 +8,12 @@ import numpy as np
 import pandas as pd
 
 from clr import checks
-from clr.data import ROOT
+from clr import data as datasets
+from clr.paths import ROOT
 from clr.runs import Run
 from clr.training import RunConfig
 
 PUBLISHED = ROOT / "data" / "published.csv"
-_TITLES = {
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "mnist": "MNIST",
-    "folder:cifar10-jpeg": "CIFAR-10 (JPEG copy)",
-}
 
 
 def _arm(row) -> str:
@@ -66,8 +61,7 @@ def duration(seconds: float) -> str:
 
 def data_name(run: Run) -> str:
     """What the run's data is called in print."""
-    name = run.data["name"]
-    return _TITLES.get(name, name.removeprefix("folder:"))
+    return datasets.title(run.data["name"])
 
 
 def made_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:

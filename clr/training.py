@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from clr import checks, models, optim
-from clr.data import Batches, Dataset
+from clr.data import Batches, Dataset, Source
 from clr.graph import Graphed
 from clr.memory import keep_large_blocks
 from clr.policies import Policy, policy_from_dict
@@ -34,19 +34,26 @@ PRECISIONS = ("float32", "bfloat16")
 GRAPHED_ON = ("cuda",)  # the devices on which an update is a CUDA graph
 
 
+def _dataset(name, value) -> str:
+    Source.parse(value)
+    return value
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run's result, and nothing else.
 
-    No path, device or thread count is in it. `test_every` is in iterations, `crop` in pixels;
-    `weight_decay` and the rate are multiplied by the model's own multipliers; `optimizer` is
-    one of `clr.optim.NAMES`, Caffe's solvers; `train_images`: train on the first so many.
+    No device or thread count is in it. `dataset` is a name that `clr.data.Source.parse` knows;
+    records leave out the path of an image folder. `test_every` is in iterations, `crop` in
+    pixels; `weight_decay` and the rate are multiplied by the model's own multipliers;
+    `optimizer` is one of `clr.optim.NAMES`, Caffe's solvers; `train_images`: train on the first
+    so many.
     Raises ValueError or TypeError, naming the argument, when a value is not allowed.
     """
 
     policy: Annotated[Policy, a_policy]
     iterations: Annotated[int, checks.whole]
-    dataset: Annotated[str, lambda name, value: value] = "digits"
+    dataset: Annotated[str, _dataset] = "digits"
     model: Annotated[str, checks.among(models.NAMES)] = "cifar10_full"
     seed: Annotated[int, checks.count] = 0
     batch_size: Annotated[int, checks.whole] = 100
@@ -72,6 +79,11 @@ class RunConfig:
         if self.batch_size % (self.ghost_batch or 1):
             whole = f"ghost_batch must divide batch_size, {self.batch_size}"
             raise ValueError(f"{whole}; got {self.ghost_batch}")
+
+    @property
+    def source(self) -> Source:
+        """What the data set's name means."""
+        return Source.parse(self.dataset)
 
     def to_dict(self) -> dict:
         """Plain JSON values; `RunConfig.from_dict` is the inverse."""

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from clr import claims, tables
-from clr.data import ROOT
 from clr.experiments import EXPERIMENTS
+from clr.paths import ROOT
 from clr.policies import Fixed
 from clr.runs import Run
 from clr.training import COLUMNS, RunConfig

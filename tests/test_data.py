@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clr import data
-from clr.data import Batches, Dataset
+from clr.data import Batches, Dataset, Source
 
 
 def numbered(n=10, shape=(1, 3, 4)):
@@ -166,10 +166,44 @@ def test_an_image_folders_order_mixes_the_classes_and_is_always_the_same(tmp_pat
     assert 30 < changes < 70  # class by class it would be 1
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "name", "title"),
+    [
+        ("digits", "digits", "digits", "digits"),
+        ("mnist", "mnist", "mnist", "MNIST"),
+        ("cifar10", "cifar10", "cifar10", "CIFAR-10"),
+        ("cifar100", "cifar100", "cifar100", "CIFAR-100"),
+        ("folder:/some/where/pets", "folder", "folder:pets", "pets"),
+        ("folder:a/../cifar10-jpeg/", "folder", "folder:cifar10-jpeg", "CIFAR-10 (JPEG copy)"),
+        ("folder:~/a:b", "folder", "folder:a:b", "a:b"),
+    ],
+)
+def test_what_a_data_sets_name_means(text, kind, name, title):
+    source = Source.parse(text)
+    assert (source.kind, source.name, source.title) == (kind, name, title)
+    assert Source.parse(source.name).title == title
+    assert source.here() == (kind != "folder")
+
+
+def test_an_image_folder_is_here_when_it_has_training_images(tmp_path):
+    assert Source.parse(f"folder:{folder(tmp_path / 'pets')}").here()
+    (tmp_path / "empty").mkdir()
+    assert not Source.parse(f"folder:{tmp_path / 'empty'}").here()
+
+
+@pytest.mark.parametrize(
+    "text", ["cifar11", "", "folder", "folder:", "folder:/", "Folder:a", "a:b"]
+)
+def test_other_names_of_data_sets_are_refused(text):
+    says = "dataset must be one of digits, mnist, cifar10, cifar100, folder:PATH; got"
+    with pytest.raises(ValueError, match=f"{says} '{text}'"):
+        Source.parse(text)
+
+
 def test_what_is_wrong_with_a_data_set_is_said(tmp_path):
     with pytest.raises(ValueError, match="dataset must be one of digits, .*; got 'cifar11'"):
         data.load("cifar11")
-    with pytest.raises(TypeError, match="dataset must be one of"):
+    with pytest.raises(TypeError, match="dataset must be one of .*folder:PATH; got 3"):
         data.load(3)
     (tmp_path / "half" / "train" / "cat").mkdir(parents=True)
     with pytest.raises(ValueError, match="half' has no folder test/"):

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from clr import parameters
-from clr.data import ROOT
 from clr.notebooks import NOTEBOOKS
+from clr.paths import ROOT
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 NUMBERED = [path for path in ALL if path.name[0].isdigit()]

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from clr import readme, scoreboard
-from clr.data import ROOT
 from clr.notebooks import NOTEBOOKS
+from clr.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 

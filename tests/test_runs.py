@@ -352,6 +352,7 @@ def test_committed_records_are_whole_and_under_their_own_name(path):
     record = json.loads(path.read_text())
     assert path.stem == run_name(run.config, record["data"]["fingerprint"])
     assert record["provenance"]["commit"] and not record["provenance"]["commit"].endswith("+")
+    assert run.config.source.name == run.data["name"]
     if run.config.dataset == "digits":
         assert record["data"]["fingerprint"] == DIGITS.fingerprint
 

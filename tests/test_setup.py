@@ -11,7 +11,7 @@ import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
-from clr.data import ROOT
+from clr.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WANTED = [

@@ -132,6 +132,8 @@ def test_config_is_a_value():
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1; got 1.0"),
         ({"weight_decay": float("nan")}, "weight_decay must be finite"),
         ({"flip": 1}, "flip must be True or False; got 1"),
+        ({"dataset": "cifar11"}, "dataset must be one of digits, .*; got 'cifar11'"),
+        ({"dataset": "folder"}, "dataset must be one of digits, .*; got 'folder'"),
         ({"model": "vgg"}, "model must be one of cifar10_full"),
         ({"optimizer": "lion"}, "optimizer must be one of sgd"),
         ({"precision": "float16"}, "precision must be one of float32"),
