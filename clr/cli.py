@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import sys
 from functools import partial
 from pathlib import Path
 
-from clr import checks
+from clr import checks, interrupts
 from clr.paths import ROOT
 
 
@@ -202,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.set_defaults(do=bench)
     args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    interrupts.take_sigterm_as_ctrl_c()
     try:
         return args.do(args)
     except BrokenPipeError:  # whoever read our output has had enough, as in `… | head`

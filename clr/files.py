@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import threading
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from clr.interrupts import deferred
 
 _SEAL = 64 + 1  # a sha256 in hex and a newline
 FOR_RUNS = ". CLR_RUNS names another folder for runs"  # advice
 
 
-@contextmanager
-def undisturbed():
-    """Ctrl-C waits until this is done. (It comes to the main thread only.)"""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came = []
-    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            signal.raise_signal(signal.SIGINT)
-
-
-@undisturbed()
+@deferred()
 def write(path: Path, content: bytes, advice: str = ""):
     """Write a file by way of a temporary one: synced, then renamed.
 
@@ -130,7 +114,7 @@ class claim:
         for file in self.path.parent.glob(self.leftovers):
             file.unlink(missing_ok=True)
 
-    @undisturbed()
+    @deferred()
     def __exit__(self, *_):
         # removed while it is still held: whoever waits for it looks for the record next
         try:

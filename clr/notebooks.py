@@ -16,6 +16,7 @@ import psutil
 import yaml
 
 from clr import parameters
+from clr.interrupts import tell
 from clr.paths import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -147,8 +148,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"[{count}/{len(work)}] {name}: {outcome}", flush=True)
     except KeyboardInterrupt:
         # the kernels are in sessions of their own, where Ctrl-C does not reach them
-        for kernel in psutil.Process().children():
-            kernel.send_signal(signal.SIGINT)
+        tell(psutil.Process().children(), signal.SIGINT)
         pool.shutdown(cancel_futures=True)
         print("\nstopped; finished runs are kept, the same command goes on from there")
         return 130

@@ -7,7 +7,6 @@ from its checkpoint by another.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import multiprocessing
 import os
@@ -28,6 +27,7 @@ import torch
 
 from clr import data, files, runs
 from clr.experiments import Runs
+from clr.interrupts import tell
 from clr.runs import Run
 from clr.tables import duration
 from clr.training import RunConfig
@@ -198,18 +198,12 @@ def _stop(executor: Executor, futures):
     ours = isinstance(executor, ProcessPoolExecutor)
     children = psutil.Process().children() if ours else []
     if os.name != "nt":  # there the console has told them
-        _tell(children, signal.SIGINT)
+        tell(children, signal.SIGINT)
     try:
         executor.shutdown(wait=ours)
     except KeyboardInterrupt:
-        _tell(children, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+        tell(children, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
         raise
-
-
-def _tell(processes, number: int):
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
 
 
 def export(records: list[Run], file: Path):

@@ -8,8 +8,6 @@ it; `train_loss` is the mean over the batches since the row before.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -24,6 +22,7 @@ from tqdm import tqdm
 from clr import checks, models, optim
 from clr.data import Batches, Dataset, Source
 from clr.graph import Graphed
+from clr.interrupts import noted
 from clr.memory import keep_large_blocks
 from clr.policies import Policy, policy_from_dict
 from clr.policies.base import a_policy, a_policy_or_none
@@ -98,26 +97,6 @@ class RunConfig:
             if values.get(name) is not None:
                 values[name] = policy_from_dict(values[name])
         return cls(**values)
-
-
-class _Signals:
-    """Notes SIGINT and SIGTERM instead of letting them in in the middle of a step."""
-
-    def __enter__(self):
-        self.came, self.before = False, {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number, frame):
-        if self.came:
-            raise KeyboardInterrupt
-        self.came = True
-
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
 
 
 class Training:
@@ -237,7 +216,7 @@ class Training:
         disable = None if progress is None else not progress
         bar = tqdm(total=config.iterations, initial=self.iteration, disable=disable)
         bar.set_description(f"{config.dataset} {config.policy.name} seed {config.seed}")
-        with bar, _Signals() as signals:
+        with bar, noted() as signals:
             if not self.rows:
                 self.record()
             while self.ended is None:
