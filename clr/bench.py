@@ -18,10 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from clr.data import Batches, Dataset
-from clr.models import Cifar10Full
 from clr.policies import Triangular
 from clr.training import RunConfig, Training
+from clr.training.batches import Batches
+from clr.training.datasets import Dataset
+from clr.training.models import Cifar10Full
 
 BATCH = 100
 CONFIG = RunConfig(Triangular(0.001, 0.006, 2000), 10**6, dataset="cifar10", shuffle=False)

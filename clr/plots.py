@@ -18,10 +18,10 @@ import pandas as pd
 import seaborn as sns
 
 from clr import tables
-from clr.bounds import Bounds, smoothed
 from clr.claims import RELATIONS
 from clr.policies import WAVES, ExpRange, ExpRangeAmplitude, Policy, Triangular, Triangular2
-from clr.range_test import RangeTest
+from clr.range_test import Bounds, RangeTest
+from clr.range_test.bounds import smoothed
 from clr.runs import Run
 
 sns.set_theme(style="whitegrid", rc={"figure.dpi": 84, "font.size": 10})

@@ -29,11 +29,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clr import data as datasets
 from clr import files
-from clr.data import Dataset
 from clr.paths import RECORDED, ROOT, live_store
-from clr.training import RunConfig, Training
+from clr.training import RunConfig, Training, datasets
+from clr.training.datasets import Dataset
 
 FORMAT = 1
 _DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
@@ -240,7 +239,7 @@ def load_or_train(
 
     A continued run ends bit-identical to one that was never interrupted, on the
     same machine with as many threads. Raises OSError if the store cannot be
-    written, whatever `clr.data.load` raises if there is no such data.
+    written, whatever `clr.training.datasets.load` raises if there is no such data.
     """
     data = data or datasets.load(config.dataset)
     if run := find(config, data.fingerprint, live=live, folder=folder):

@@ -25,14 +25,14 @@ from pathlib import Path
 import psutil
 import torch
 
-from clr import data, files, runs
+from clr import files, runs
 from clr.experiments import Runs
 from clr.interrupts import tell
 from clr.runs import Run
 from clr.tables import duration
-from clr.training import RunConfig
+from clr.training import RunConfig, datasets
 
-_load = lru_cache(maxsize=1)(data.load)
+_load = lru_cache(maxsize=1)(datasets.load)
 _stopped = False  # in a worker: Ctrl-C has come, and what is still queued is not begun
 
 

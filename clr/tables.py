@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from clr import checks
-from clr import data as datasets
 from clr.paths import ROOT
 from clr.runs import Run
-from clr.training import RunConfig
+from clr.training import RunConfig, datasets
 
 PUBLISHED = ROOT / "data" / "published.csv"
 

@@ -10,14 +10,14 @@ from test_claims import run
 from test_models import pool
 from torch.nn import functional as F
 
-from clr import claims, data, graph, models
-from clr.data import Batches
+from clr import claims
 from clr.experiments import EXPERIMENTS
 from clr.policies import Exp, RangeRamp, Triangular2
 from clr.range_test import lr_range_test
-from clr.training import RunConfig, Training
+from clr.training import RunConfig, Training, datasets, graph, models
+from clr.training.batches import Batches
 
-DIGITS = data.load("digits")
+DIGITS = datasets.load("digits")
 SHORT = RunConfig(
     Triangular2(0.01, 0.1, 7), 30, model="resnet8", weight_decay=1e-4, test_every=8
 )
@@ -195,7 +195,7 @@ def test_the_configs_settings_arrive():
 
 
 def test_a_state_of_other_data_is_refused():
-    other = data.Dataset(
+    other = datasets.Dataset(
         "o",
         DIGITS.classes,
         DIGITS.train_images,

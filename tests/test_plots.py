@@ -8,9 +8,8 @@ import pytest
 from test_claims import run
 
 from clr import plots
-from clr.bounds import Bounds
 from clr.policies import Decay, Fixed, Policy, RangeRamp, Triangular, Triangular2
-from clr.range_test import RangeTest
+from clr.range_test import Bounds, RangeTest
 
 
 @pytest.fixture(autouse=True)

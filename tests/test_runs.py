@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import torch
 
-from clr import data, files, runs
+from clr import files, runs
 from clr.policies import Fixed, Triangular
 from clr.runs import load_or_train, run_name
-from clr.training import RunConfig, Training
+from clr.training import RunConfig, Training, datasets
 
 CONFIG = RunConfig(
     Triangular(0.01, 0.1, 5), 20, model="resnet8", weight_decay=1e-4, test_every=10
 )
-DIGITS = data.load("digits")
+DIGITS = datasets.load("digits")
 NAME = run_name(CONFIG, DIGITS.fingerprint)
 
 
@@ -360,7 +360,7 @@ def test_committed_records_are_whole_and_under_their_own_name(path):
 def test_a_committed_record_can_be_repeated():
     path = next(runs.RECORDED.glob("digits-cifar10_full-triangular-seed0-*.json"))
     recorded = runs.load(path)
-    training = Training(recorded.config, data.load("digits"))
+    training = Training(recorded.config, datasets.load("digits"))
     training.record()
     while training.iteration < 100:
         training.step()

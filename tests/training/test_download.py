@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from clr import data, download
-from clr.download import fetch
+from clr.training import datasets, download
+from clr.training.download import fetch
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -109,11 +109,11 @@ def cifar(server, monkeypatch, tmp_path):
 
 def test_cifar10_is_downloaded_once_and_read_from_there(server, tmp_path, monkeypatch):
     cifar(server, monkeypatch, tmp_path)
-    loaded = data.load("cifar10")
+    loaded = datasets.load("cifar10")
     assert loaded.image_shape == (3, 32, 32) and len(loaded.train_images) == 20
     first = pickle.loads((tmp_path / "source/cifar-10-batches-py/data_batch_1").read_bytes())
     assert np.array_equal(loaded.train_images[0].numpy().ravel(), first["data"][0])
-    assert data.load("cifar10").fingerprint == loaded.fingerprint
+    assert datasets.load("cifar10").fingerprint == loaded.fingerprint
     assert server.asked == [0]
 
 
@@ -121,20 +121,20 @@ def test_two_processes_download_once(server, tmp_path, monkeypatch):
     cifar(server, monkeypatch, tmp_path)
     server.wait = 0.5
     with ThreadPoolExecutor(3) as pool:  # file locks keep threads apart, too
-        loaded = list(pool.map(data.load, ["cifar10"] * 3))
+        loaded = list(pool.map(datasets.load, ["cifar10"] * 3))
     assert len({each.fingerprint for each in loaded}) == 1
     assert server.asked == [0]
 
 
 def test_data_in_a_folder_that_cannot_be_written(server, tmp_path, monkeypatch):
     cifar(server, monkeypatch, tmp_path)
-    first = data.load("cifar10")
+    first = datasets.load("cifar10")
 
     def refuse(self):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(download.FileLock, "acquire", refuse)
-    assert data.load("cifar10").fingerprint == first.fingerprint
+    assert datasets.load("cifar10").fingerprint == first.fingerprint
 
 
 def test_no_network_says_what_to_do(tmp_path, monkeypatch):
@@ -143,7 +143,7 @@ def test_no_network_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:9/{CIFAR10.filename}")
     monkeypatch.setenv("CLR_DATA", str(tmp_path))
     with pytest.raises(ConnectionError, match="could not download .*CLR_DATA.*digits"):
-        data.load("cifar10")
+        datasets.load("cifar10")
 
 
 def test_mnist_tries_the_next_address(server, tmp_path, monkeypatch):
@@ -166,6 +166,6 @@ def test_mnist_tries_the_next_address(server, tmp_path, monkeypatch):
     monkeypatch.setattr(MNIST, "mirrors", [server.url + "bad/", server.url + "good/"])
     monkeypatch.setattr(MNIST, "resources", resources)
     monkeypatch.setenv("CLR_DATA", str(tmp_path))
-    loaded = data.load("mnist")
+    loaded = datasets.load("mnist")
     assert loaded.image_shape == (1, 28, 28) and loaded.train_labels.tolist() == [0, 1, 2]
     assert loaded.test_images[1, 0, 0, 5] == (784 + 5) % 256

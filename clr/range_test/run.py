@@ -1,11 +1,4 @@
-"""The LR range test for any model: raise the rate, watch accuracy, read both bounds (CLR 3.3).
-
-    ramp = RangeRamp(0.0, 0.02, iterations=4000)
-    test = lr_range_test(model, loader, loss=cross_entropy, optimizer=sgd, policy=ramp)
-    test.bounds()  # base_lr and max_lr
-
-Afterwards the model, the optimizer and the random states are as they were before.
-"""
+"""The run of an LR range test, and its curves."""
 
 from __future__ import annotations
 
@@ -21,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from clr import checks
-from clr.bounds import Bounds, read
 from clr.policies import RangeRamp
-from clr.snapshot import generators, restored
+from clr.range_test.bounds import Bounds, read
+from clr.range_test.restore import generators, restored
 
 COLUMNS = ["iteration", "lr", "train_loss", "train_accuracy", "test_accuracy"]
 
@@ -68,7 +61,7 @@ class RangeTest:
     def bounds(self, method: str = "accuracy") -> Bounds:
         """base_lr and max_lr: each seed's own, read off its curve, and their medians.
 
-        `method` is one of `clr.bounds.METHODS`; ValueError otherwise.
+        `method` is one of `clr.range_test.METHODS`; ValueError otherwise.
         """
         return read(self, method)
 
@@ -98,9 +91,10 @@ def lr_range_test(
     `metric(outputs, targets)` and of `loss`, and `evaluate(model)`, called in eval mode without
     gradients. A step takes `accumulate` batches. `autocast` makes the context of the forward
     pass, `scaler` scales the loss. With `seeds` there is a run for each, which sets python's,
-    numpy's and torch's random states and a loader's own generators (a `clr.data.Batches` has
-    a seed of its own, and draws the same batches in each run); `reset(model)` may then
-    draw the weights anew, without it the runs differ in nothing but the batches.
+    numpy's and torch's random states and a loader's own generators
+    (`clr.training.batches.Batches` has a seed of its own, and draws the same batches in each
+    run); `reset(model)` may then draw the weights anew, without it the runs differ in nothing
+    but the batches.
 
     A run ends early when the loss is not finite, or its mean since the last row is `divergence`
     times that of the first row (where that is positive). Parameters, gradients, buffers, modes,

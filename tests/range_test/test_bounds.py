@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clr.bounds import METHODS
-from clr.range_test import COLUMNS, RangeTest
+from clr.range_test import COLUMNS, METHODS, RangeTest
 
 LR = np.linspace(0, 1, 101)
 

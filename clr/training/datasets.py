@@ -1,4 +1,4 @@
-"""The data sets as uint8 tensors held once, and seeded batches with an exact position.
+"""The data sets as uint8 tensors held once.
 
 `load(name)` takes `digits` (embedded in scikit-learn: no download), `mnist`,
 `cifar10`, `cifar100` (torchvision; looked for under `CLR_DATA`, by default
@@ -16,9 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from clr import checks
 from clr.paths import data_dir
 
 
@@ -149,97 +147,6 @@ class Dataset:
         return pixels.permute(0, 3, 1, 2)
 
 
-class Batches:
-    """Endless training batches: (images float32 less the mean image, labels).
-
-    The order is a fresh permutation each epoch (file order with `shuffle=False`,
-    as Caffe reads) and depends on nothing but `seed` and the position
-    `iteration`, so setting `iteration` is an exact resume. A batch that reaches
-    the end of an epoch is filled from the next. `flip` mirrors every image with
-    probability one half; `crop` pads by that many zeros and cuts at random; `train_images`
-    takes the first so many.
-    """
-
-    def __init__(
-        self,
-        data: Dataset,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: bool = True,
-        flip: bool = False,
-        crop: int = 0,
-        subtract_mean: bool = True,
-        train_images: int | None = None,
-    ):
-        every = len(data.train_images)
-        n = every if train_images is None else train_images
-        self.n = checks.whole("train_images", n, high=every)
-        self.batch_size = checks.whole("batch_size", batch_size, high=self.n)
-        self.data, self.seed, self.shuffle, self.flip = data, seed, shuffle, flip
-        self.subtract_mean = subtract_mean
-        self.crop = checks.whole("crop", crop, low=0)
-        self.iteration = 0
-        self._epochs: dict[int, tuple] = {}
-
-    def state_dict(self) -> dict:
-        """The position: `{"iteration": …}`."""
-        return {"iteration": self.iteration}
-
-    def load_state_dict(self, state: dict):
-        """Go on at the position of `state`."""
-        self.iteration = checks.whole("iteration", state["iteration"], low=0)
-
-    def _epoch(self, epoch: int) -> tuple:
-        """Order, flips and crop offsets of one epoch, on the data's device."""
-        if epoch not in self._epochs:
-            n, random = self.n, np.random.default_rng((self.seed, epoch))
-            order = random.permutation(n) if self.shuffle else np.arange(n)
-            flips = random.random(n) < 0.5
-            offsets = random.integers(0, 2 * self.crop + 1, size=(n, 2))
-            device = self.data.train_images.device
-            drawn = tuple(torch.from_numpy(a).to(device) for a in (order, flips, offsets))
-            self._epochs = {k: v for k, v in self._epochs.items() if k == epoch - 1}
-            self._epochs[epoch] = drawn
-        return self._epochs[epoch]
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self.images(*self.draw())
-
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The next batch's positions in the training set, flips and crop offsets."""
-        epoch, start = divmod(self.iteration * self.batch_size, self.n)
-        drawn = [part[start : start + self.batch_size] for part in self._epoch(epoch)]
-        if missing := self.batch_size - len(drawn[0]):
-            following = self._epoch(epoch + 1)
-            drawn = [torch.cat([a, b[:missing]]) for a, b in zip(drawn, following, strict=True)]
-        self.iteration += 1
-        return tuple(drawn)
-
-    def images(self, order, flips, offsets) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch that was drawn: (images, labels)."""
-        rows = self.data.train_images.permute(0, 2, 3, 1).index_select(0, order)
-        images = self.data.as_input(rows.permute(0, 3, 1, 2), self.subtract_mean)
-        if self.crop:
-            images = _crop(images, offsets, self.crop)
-        if self.flip:
-            images = torch.where(flips[:, None, None, None], images.flip(-1), images)
-        return images, self.data.train_labels[order]
-
-
-def _crop(images, offsets, pad):
-    """Cut (H, W) windows at `offsets`, (N, 2), out of the zero-padded images."""
-    n, _, height, width = images.shape
-    padded = F.pad(images, (pad,) * 4).permute(0, 2, 3, 1)
-    rows = offsets[:, 0, None] + torch.arange(height, device=images.device)
-    columns = offsets[:, 1, None] + torch.arange(width, device=images.device)
-    each = torch.arange(n, device=images.device)[:, None, None]
-    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
 def load(name: str) -> Dataset:
     """The data set `name`: digits, mnist, cifar10, cifar100 or folder:PATH.
 
@@ -277,7 +184,7 @@ def _digits(name):
 def _mnist(name):
     from torchvision import datasets
 
-    from clr.download import torchvision_dataset
+    from clr.training.download import torchvision_dataset
 
     train, test = torchvision_dataset(datasets.MNIST, data_dir())
     pixels = train.data[..., None], test.data[..., None]
@@ -287,7 +194,7 @@ def _mnist(name):
 def _cifar(name):
     from torchvision import datasets
 
-    from clr.download import torchvision_dataset
+    from clr.training.download import torchvision_dataset
 
     cls = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     train, test = torchvision_dataset(cls, data_dir())

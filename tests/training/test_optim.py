@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clr import optim
 from clr.policies import ExpRange
 from clr.scheduler import PolicyLR
+from clr.training import optim
 
 
 def caffe(name, w, gradients, rates, momentum, decay):

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clr import data
-from clr.data import Batches, Dataset, Source
+from clr.training import datasets
+from clr.training.batches import Batches
+from clr.training.datasets import Dataset, Source
 
 
 def numbered(n=10, shape=(1, 3, 4)):
@@ -19,7 +20,7 @@ def numbered(n=10, shape=(1, 3, 4)):
 def test_digits_are_scikit_learns():
     from sklearn.datasets import load_digits
 
-    digits, bunch = data.load("digits"), load_digits()
+    digits, bunch = datasets.load("digits"), load_digits()
     assert digits.image_shape == (1, 8, 8) and digits.classes == tuple("0123456789")
     assert len(digits.train_images) == 1438 and len(digits.test_images) == 359
     assert digits.train_images.dtype == torch.uint8 and digits.train_images.max() == 255
@@ -30,7 +31,7 @@ def test_digits_are_scikit_learns():
 
 
 def test_mean_image_is_subtracted():
-    digits = data.load("digits")
+    digits = datasets.load("digits")
     mean = digits.train_images.double().mean(0).numpy()
     assert digits.mean.numpy() == pytest.approx(mean, rel=1e-6)
     images, labels = next(digits.test_batches(100))
@@ -85,7 +86,7 @@ def test_batches_use_every_image_once_an_epoch(n, size, seed, shuffle):
 @given(st.integers(0, 30), st.integers(1, 3))
 def test_the_position_is_all_there_is_to_save(steps, more):
     def make():
-        return Batches(data.load("digits"), 100, seed=3, flip=True, crop=2)
+        return Batches(datasets.load("digits"), 100, seed=3, flip=True, crop=2)
 
     whole = make()
     for _ in range(steps):
@@ -98,7 +99,7 @@ def test_the_position_is_all_there_is_to_save(steps, more):
 
 
 def test_seeds_differ_and_repeat():
-    digits = data.load("digits")
+    digits = datasets.load("digits")
     first = [next(Batches(digits, 100, seed=s))[1].tolist() for s in (0, 0, 1)]
     assert first[0] == first[1] != first[2]
 
@@ -115,7 +116,7 @@ def test_crop_is_a_window_of_the_zero_padded_image():
 
 
 def test_flip_mirrors_about_half_of_the_images():
-    digits = data.load("digits")
+    digits = datasets.load("digits")
     plain, _ = next(Batches(digits, 1438, seed=1))
     flipped, _ = next(Batches(digits, 1438, seed=1, flip=True))
     same = (plain == flipped).flatten(1).all(1)
@@ -134,14 +135,14 @@ def folder(path, modes=("RGB",) * 2, sizes=((6, 4),) * 2, classes=("cat", "dog")
 
 
 def test_an_image_folder(tmp_path):
-    loaded = data.load(f"folder:{folder(tmp_path / 'pets')}")
+    loaded = datasets.load(f"folder:{folder(tmp_path / 'pets')}")
     assert loaded.name == "folder:pets" and loaded.classes == ("cat", "dog")
     assert loaded.image_shape == (3, 4, 6) and sorted(loaded.train_labels) == [0, 0, 1, 1]
     colours = loaded.train_images[:, 0, 0, 0].tolist()
     pairs = zip(colours, loaded.train_labels.tolist(), strict=True)
     assert sorted(pairs) == [(0, 0), (0, 1), (10, 0), (10, 1)]
     assert (loaded.train_images[:, 1:, 0, 0] == torch.tensor([50, 200])).all()
-    grey = data.load(f"folder:{folder(tmp_path / 'grey', modes=('L', 'L'))}")
+    grey = datasets.load(f"folder:{folder(tmp_path / 'grey', modes=('L', 'L'))}")
     assert grey.image_shape == (1, 4, 6)
     assert sorted(grey.test_images[:, 0, 2, 3].tolist()) == [100, 100, 101, 101]
 
@@ -152,7 +153,7 @@ def test_one_coloured_image_makes_all_of_them_coloured(tmp_path, part, coloured)
     path = folder(tmp_path / "mixed", modes=("L", "L"))
     file = path / part / ("cat", "dog")[coloured // 2] / f"{coloured % 2}.png"
     Image.new("RGB", (6, 4), (1, 2, 3)).save(file)
-    mixed = data.load(f"folder:{path}")
+    mixed = datasets.load(f"folder:{path}")
     assert mixed.image_shape == (3, 4, 6) == tuple(mixed.test_images.shape[1:])
     images = mixed.train_images if part == "train" else mixed.test_images
     assert [1, 2, 3] in images[:, :, 0, 0].tolist()
@@ -160,7 +161,7 @@ def test_one_coloured_image_makes_all_of_them_coloured(tmp_path, part, coloured)
 
 def test_an_image_folders_order_mixes_the_classes_and_is_always_the_same(tmp_path):
     path = folder(tmp_path / "many", ("L",) * 50, ((2, 2),) * 50)
-    loaded, again = data.load(f"folder:{path}"), data.load(f"folder:{path}")
+    loaded, again = datasets.load(f"folder:{path}"), datasets.load(f"folder:{path}")
     assert loaded.fingerprint == again.fingerprint
     changes = (loaded.train_labels.diff() != 0).sum()
     assert 30 < changes < 70  # class by class it would be 1
@@ -202,28 +203,28 @@ def test_other_names_of_data_sets_are_refused(text):
 
 def test_what_is_wrong_with_a_data_set_is_said(tmp_path):
     with pytest.raises(ValueError, match="dataset must be one of digits, .*; got 'cifar11'"):
-        data.load("cifar11")
+        datasets.load("cifar11")
     with pytest.raises(TypeError, match="dataset must be one of .*folder:PATH; got 3"):
-        data.load(3)
+        datasets.load(3)
     (tmp_path / "half" / "train" / "cat").mkdir(parents=True)
     with pytest.raises(ValueError, match="half' has no folder test/"):
-        data.load(f"folder:{tmp_path / 'half'}")
+        datasets.load(f"folder:{tmp_path / 'half'}")
     (tmp_path / "half" / "test").mkdir()
     with pytest.raises(ValueError, match="train/: .*class"):
-        data.load(f"folder:{tmp_path / 'half'}")
+        datasets.load(f"folder:{tmp_path / 'half'}")
     with pytest.raises(ValueError, match=r"1.png has \(9, 9\) pixels, .* \(4, 6\)"):
-        data.load(f"folder:{folder(tmp_path / 'sizes', sizes=((6, 4), (9, 9)))}")
+        datasets.load(f"folder:{folder(tmp_path / 'sizes', sizes=((6, 4), (9, 9)))}")
     folder(tmp_path / "differ")
     for file in (tmp_path / "differ" / "test").glob("*/*.png"):
         Image.new("RGB", (5, 5)).save(file)
     with pytest.raises(ValueError, match=r"test/.* has \(5, 5\) pixels, .* \(4, 6\)"):
-        data.load(f"folder:{tmp_path / 'differ'}")
+        datasets.load(f"folder:{tmp_path / 'differ'}")
     (folder(tmp_path / "broken") / "test" / "dog" / "1.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="cannot read the image .*dog/1.png"):
-        data.load(f"folder:{tmp_path / 'broken'}")
+        datasets.load(f"folder:{tmp_path / 'broken'}")
     (folder(tmp_path / "classes") / "test" / "dog").rename(tmp_path / "classes/test/wolf")
     with pytest.raises(ValueError, match=r"\['dog', 'wolf'\] is not in both"):
-        data.load(f"folder:{tmp_path / 'classes'}")
+        datasets.load(f"folder:{tmp_path / 'classes'}")
 
 
 @pytest.mark.parametrize("size", [0, 11, 2.5, "4"])
@@ -235,7 +236,7 @@ def test_bad_batch_sizes(size):
 
 
 def test_moving_to_a_device_keeps_everything():
-    digits = data.load("digits")
+    digits = datasets.load("digits")
     assert digits.to("cpu") is digits
     there = digits.to("meta")
     assert there.train_images.is_meta and there.name == digits.name

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from clr import models
-from clr.models import Cifar10Full, ResNet, WithinChannelNorm
+from clr.training import models
+from clr.training.models import Cifar10Full, ResNet, WithinChannelNorm
 
 
 def pool(x, how):

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from clr import data
 from clr.policies import Fixed, OneCycleMomentum, RangeRamp, Triangular2
-from clr.training import RunConfig, Training
+from clr.training import RunConfig, Training, datasets
 
-DIGITS = data.load("digits")
+DIGITS = datasets.load("digits")
 SHORT = RunConfig(
     Triangular2(0.01, 0.1, 7), 30, model="resnet8", weight_decay=1e-4, test_every=8
 )

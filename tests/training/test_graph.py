@@ -4,11 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clr import data, graph, training
 from clr.policies import OneCycle, OneCycleMomentum, Triangular2
-from clr.training import RunConfig, Training
+from clr.training import RunConfig, Training, datasets, graph, loop
 
-DIGITS = data.load("digits")
+DIGITS = datasets.load("digits")
 SHORT = RunConfig(
     Triangular2(0.01, 0.1, 7), 30, model="resnet8", weight_decay=1e-4, test_every=8
 )
@@ -22,7 +21,7 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """The update as it is on a GPU, where a recording is what was recorded, done again."""
-    monkeypatch.setattr(training, "GRAPHED_ON", ("cpu", "meta"))
+    monkeypatch.setattr(loop, "GRAPHED_ON", ("cpu", "meta"))
     monkeypatch.setattr(graph, "capture", lambda function: function)
     monkeypatch.setattr(graph.Graphed, "_aside", lambda self, inputs: self.function(*inputs))
 
@@ -32,7 +31,7 @@ def test_an_update_that_is_replayed_is_the_plain_one(config, as_on_a_gpu, monkey
     graphed = Training(config, DIGITS).run()
     assert graphed._update.calls == config.iterations and graphed._update.replay is not None
     assert isinstance(graphed.optimizer.param_groups[0]["lr"], torch.Tensor)
-    monkeypatch.setattr(training, "GRAPHED_ON", ())
+    monkeypatch.setattr(loop, "GRAPHED_ON", ())
     plain = Training(config, DIGITS).run()
     assert isinstance(plain.optimizer.param_groups[0]["lr"], float)
     assert plain.history.equals(graphed.history)
@@ -58,7 +57,9 @@ def test_a_continued_run_records_its_graph_anew(as_on_a_gpu):
 def test_a_step_reads_nothing_back(model, config, as_on_a_gpu):
     """On "meta", where tensors have no values, `item` and whatever else would wait raises."""
     images = torch.zeros(400, 1, 28, 28, dtype=torch.uint8)
-    many = data.Dataset("m", ("a", "b"), images, torch.zeros(400).long(), images, images[:, 0])
+    many = datasets.Dataset(
+        "m", ("a", "b"), images, torch.zeros(400).long(), images, images[:, 0]
+    )
     running = Training(replace(config, model=model), many, "meta")
     for _ in range(6):
         running.step()
@@ -83,7 +84,7 @@ def test_gpu_graph_is_the_plain_update(monkeypatch):
     torch.backends.cudnn.allow_tf32, before = False, torch.backends.cudnn.allow_tf32
     try:
         graphed = Training(LARGE, DIGITS, "cuda").run()
-        monkeypatch.setattr(training, "GRAPHED_ON", ())
+        monkeypatch.setattr(loop, "GRAPHED_ON", ())
         plain = Training(LARGE, DIGITS, "cuda").run()
     finally:
         torch.backends.cudnn.allow_tf32 = before
