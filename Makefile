@@ -31,7 +31,7 @@ env: $(READY)  ## only make the environment
 
 notebooks: $(READY)  ## execute the committed notebooks in place, strip what differs each time, update README.md
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace --log-level ERROR \
-	  --NotebookExporter.preprocessors=clr.pages.SmallFigures notebooks/*.ipynb
+	  --NotebookExporter.preprocessors=clr.notebooks.pages.SmallFigures notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count --keep-id --extra-keys \
 	  "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
 	  notebooks/*.ipynb

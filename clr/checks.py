@@ -1,14 +1,20 @@
 """What an argument may be: each check returns the value, or says what is allowed.
 
 Every message names the argument, the value it got and what it takes.
+
+A dataclass declares the check of a field in the field's annotation,
+`stepsize: Annotated[int, whole]`, and calls `fields(self)` in its `__post_init__`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 import sys
-from collections.abc import Collection, Iterable
+import typing
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
@@ -46,6 +52,11 @@ def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:
     return int(number)
 
 
+def count(name: str, value: object) -> int:
+    """A whole number from 0 up."""
+    return whole(name, value, low=0)
+
+
 def whole_or_none(name: str, value: object) -> int | None:
     """A whole number from 1 up, or None."""
     return None if value is None else whole(name, value)
@@ -63,10 +74,15 @@ def rising(name: str, value: object) -> tuple[int, ...]:
 
 def one_of(name: str, value: T, allowed: Collection[T]) -> T:
     """One of the values in `allowed`."""
-    if value not in allowed:
+    if value not in tuple(allowed):
         known = ", ".join(repr(item) if "," in str(item) else str(item) for item in allowed)
         raise ValueError(f"{name} must be one of {known}; got {value!r}")
     return value
+
+
+def among(allowed: Collection[T]) -> Callable[[str, T], T]:
+    """The check for one of the values in `allowed`."""
+    return lambda name, value: one_of(name, value, allowed)
 
 
 def flag(name: str, value: object) -> bool:
@@ -74,3 +90,56 @@ def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False; got {value!r}")
     return value
+
+
+# --- the fields of a dataclass -------------------------------------------------
+
+_DECLARED: WeakKeyDictionary[type, dict[str, Callable]] = WeakKeyDictionary()  # a cache
+_USUAL = {int: "whole", float: "rate", bool: "flag"}  # what is suggested for a field
+
+
+def fields(instance):
+    """Run the check of each field of a dataclass instance, and set what the check returns.
+
+    Raises what the checks raise, and TypeError for a field that is declared without one.
+    """
+    for name, check in declared(type(instance)).items():
+        object.__setattr__(instance, name, check(name, getattr(instance, name)))
+
+
+def declared(cls: type) -> dict[str, Callable]:
+    """The check of each field of a dataclass, by the field's name.
+
+    Raises TypeError, saying what to write, for a field that is declared without one.
+    """
+    if cls not in _DECLARED:
+        try:
+            hints = typing.get_type_hints(cls, include_extras=True)
+        except NameError as error:
+            raise TypeError(
+                f"the annotations of {cls.__name__} cannot be read: {error}; what they name "
+                "must be imported at the top of the module"
+            ) from error
+        names = [field.name for field in dataclasses.fields(cls)]
+        _DECLARED[cls] = {name: _check_of(cls, name, hints[name]) for name in names}
+    return _DECLARED[cls]
+
+
+def _check_of(cls, name, hint) -> Callable:
+    if typing.get_origin(hint) is typing.Annotated:
+        for each in hint.__metadata__:
+            if callable(each):
+                return each
+        hint = hint.__origin__
+    kind = hint.__name__ if isinstance(hint, type) else str(hint)
+    if isinstance(hint, type) and hint in _USUAL:
+        example = f"{name}: Annotated[{kind}, checks.{_USUAL[hint]}]"
+    else:
+        example = (
+            f"{name}: Annotated[{kind}, check], where check(name, value) returns the value or "
+            "raises an error"
+        )
+    raise TypeError(
+        f"the field {name} of {cls.__name__} has no check of its values; declare it with one, "
+        f"for example {example}"
+    )

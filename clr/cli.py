@@ -2,71 +2,195 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-import signal
 import sys
 from functools import partial
 from pathlib import Path
 
-from clr import checks
-from clr.data import ROOT
+import click
+
+from clr import checks, interrupts
+from clr.paths import ROOT
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the notebooks; 0 when all got done, 1 when one failed, 2 when nothing was run."""
-    from clr import notebooks
+class Command(click.Command):
+    """A command whose repeatable options take several values, too: `--only 03 01`.
 
-    return notebooks.run(args)
+    click has no option with one or more values, but its parser reads `--only 03 --only 01`.
+    So the name of such an option (`multiple=True`) is written before each of the values that
+    follow it, up to the next argument that begins with a dash. This needs nothing of click's
+    parser, and takes no values from anyone, as our commands have no positional arguments.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write the options out, then parse them as click does."""
+        repeatable = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and option.multiple and option.nargs == 1
+            for name in option.opts
+        }
+        written, rest = [], list(args)
+        while rest:
+            name = rest.pop(0)
+            if name not in repeatable:
+                written.append(name)
+                continue
+            if not rest or rest[0].startswith("-"):
+                raise click.BadOptionUsage(
+                    name, f"Option {name} needs at least one value.", ctx
+                )
+            while rest and not rest[0].startswith("-"):
+                written += [name, rest.pop(0)]
+        return super().parse_args(ctx, written)
 
 
-def sweep(args: argparse.Namespace) -> int:
+class Device(click.ParamType):
+    """The name of a device as PyTorch writes it."""
+
+    name = "device"
+
+    def convert(self, value, param, ctx) -> str:
+        """The same name, if it is one."""
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+            self.fail(f"must be cpu, cuda or cuda:N; got {value!r}", param, ctx)
+        return value
+
+
+COUNT = click.IntRange(min=1)
+
+
+@click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+def cli():  # noqa: D103
+    pass
+
+
+@cli.command(
+    cls=Command,
+    short_help="run the notebooks headless",
+    epilog="\b\nExample:\n  python -m clr run --only 03 -p dataset digits -p iterations 500",
+)
+@click.option(
+    "--params",
+    default="quick",
+    metavar="NAME",
+    help="a folder of notebooks/params: quick (default), laptop or paper",
+)
+@click.option("--only", multiple=True, metavar="01 ...", help="only these notebooks")
+@click.option(
+    "--jobs", type=COUNT, default=1, metavar="N", help="this many at a time (default 1)"
+)
+@click.option(
+    "--out",
+    type=Path,
+    default=ROOT / "results",
+    metavar="DIR",
+    help="where results/<params> goes (default results/)",
+)
+@click.option(
+    "-p",
+    "--parameter",
+    "given",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="a notebook parameter, over the file's",
+)
+def run(params, only, jobs, out, given) -> int:
+    """Run the notebooks and write their pages to results/.
+
+    A notebook's parameters are listed in its first code cell, with their types and defaults;
+    the files in notebooks/params/ hold other values for them, and -p changes one.
+
+    The exit status is 0 when all got done, 1 when one failed, 2 when nothing was run.
+    """
+    from clr.notebooks import execution
+
+    return execution.run(params, only=only, jobs=jobs, out=out, given=given)
+
+
+@cli.command(
+    cls=Command,
+    short_help="train the runs of an experiment",
+    epilog="\b\nExample:\n"
+    "  python -m clr sweep --experiment table1 --arms fixed triangular2 --seeds 3",
+)
+@click.option(
+    "--experiment",
+    default="all",
+    metavar="NAME",
+    help="one of those that --list names, or all (the default)",
+)
+@click.option("--arms", multiple=True, metavar="ARM ...", help="only these arms, in this order")
+@click.option(
+    "--seeds", type=COUNT, metavar="N", help="runs of each arm (default: as many as planned)"
+)
+@click.option("--dataset", metavar="NAME", help="other data than the experiment is meant for")
+@click.option("--jobs", type=COUNT, default=1, metavar="N", help="runs at a time (default 1)")
+@click.option("--device", type=Device(), help="cpu or cuda (default: a GPU if there is one)")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler's workers")
+@click.option("--record", is_flag=True, help="write to data/runs, to be committed")
+@click.option("--list", "list_only", is_flag=True, help="only say what there is")
+@click.option(
+    "--export", "export_to", metavar="FILE", help="write the finished records into one file"
+)
+@click.option("--import", "import_from", metavar="FILE", help="take them from one")
+def sweep(
+    experiment,
+    arms,
+    seeds,
+    dataset,
+    jobs,
+    device,
+    scheduler,
+    record,
+    list_only,
+    export_to,
+    import_from,
+) -> int:
     """Train the runs of an experiment that are not recorded yet, and say what there is."""
-    from clr import runs, sweep
-    from clr.experiments import EXPERIMENTS
+    from clr.papers import EXPERIMENTS
+    from clr.runs import Store, archive
+    from clr.runs import sweep as sweeps
 
-    folder = runs.RECORDED if args.record else runs.live_store()
+    store = Store.committed() if record else Store.usual()
     try:
-        if args.import_:
-            new, old = sweep.import_(Path(args.import_), folder)
-            print(f"{new} records imported to {folder}, {old} were there")
+        if import_from:
+            new, old = archive.import_(Path(import_from), store.folder)
+            print(f"{new} records imported to {store.folder}, {old} were there")
             return 0
-        names = list(EXPERIMENTS) if args.experiment == "all" else [args.experiment]
+        names = list(EXPERIMENTS) if experiment == "all" else [experiment]
         rows = []
         for name in names:
-            make, dataset = EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
-            arms = make(args.dataset or dataset, args.seeds)
-            if args.arms:
-                arms = {checks.one_of("--arms", arm, arms): arms[arm] for arm in args.arms}
-            found = sweep.table(arms)
-            rows += [(f"{name}: {label}", config, run) for label, config, run in found]
+            chosen = EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
+            for arm in arms:
+                checks.one_of("--arms", arm, chosen.arms)
+            for arm, each in chosen.configs(seeds=seeds, dataset=dataset).items():
+                if not arms or arm in arms:
+                    rows += [
+                        (f"{name}: {arm}", config, store.search(config)) for config in each
+                    ]
+        rows.sort(key=lambda row: arms.index(row[0].split(": ", 1)[1]) if arms else 0)
     except (ValueError, OSError) as error:
         print(f"clr sweep: {error}", file=sys.stderr)
         return 2
     for label, config, run in rows:
-        other = runs.recorded(config, other_data=True) if run is None else None
-        said = "not run" if run is None else f"recorded, {100 * run.final_accuracy:.1f} %"
-        if other is not None:
-            said += f" (on {other.data['name']}: {100 * other.final_accuracy:.1f} %)"
-        if run is not None and run.ended != "finished":
-            said = f"recorded, {run.ended}"
-        where = f"on {config.dataset}, {config.iterations:,} iterations"
-        print(f"{label} seed {config.seed} {where}: {said}")
+        print(f"{label} seed {config.seed} {_said(store, config, run)}")
     missing = [(label, config) for label, config, run in rows if run is None]
     print(f"{len(rows) - len(missing)} of {len(rows)} runs recorded", flush=True)
     try:
-        if args.export:
-            sweep.export([run for *_, run in rows if run], Path(args.export))
-            print(f"exported to {args.export}")
-        if args.list or args.export or not missing:
+        if export_to:
+            archive.export([run for *_, run in rows if run], Path(export_to))
+            print(f"exported to {export_to}")
+        if list_only or export_to or not missing:
             return 0
-        make, jobs = partial(sweep.pool, args.jobs), args.jobs
-        if args.scheduler:
-            make, jobs = sweep.dask(args.scheduler)
-        progress = None if args.jobs == 1 and not args.scheduler else False
-        failed = sweep.run(
-            missing, make, folder.resolve(), device=args.device, progress=progress, jobs=jobs
+        make, at_a_time = partial(sweeps.pool, jobs), jobs
+        if scheduler:
+            make, at_a_time = sweeps.dask(scheduler)
+        progress = None if jobs == 1 and not scheduler else False
+        failed = sweeps.run(
+            missing, make, store, device=device, progress=progress, jobs=at_a_time
         )
     except (ImportError, ValueError, OSError) as error:
         print(f"clr sweep: {error}", file=sys.stderr)
@@ -77,134 +201,96 @@ def sweep(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def claims(args: argparse.Namespace) -> int:
+def _said(store, config, run) -> str:
+    """What there is of a run, in print."""
+    where = f"on {config.dataset}, {config.iterations:,} iterations"
+    if run is not None:
+        ended = run.ended if run.diverged else f"{100 * run.final_accuracy:.1f} %"
+        return f"{where}: recorded, {ended}"
+    if (other := store.search(config, other_data=True)) is None:
+        return f"{where}: not run"
+    return f"{where}: not run (on {other.data['name']}: {100 * other.final_accuracy:.1f} %)"
+
+
+@cli.command(
+    cls=Command,
+    short_help="the papers' claims beside our runs",
+    epilog="\b\nExample:\n  python -m clr claims --markdown",
+)
+@click.option("--json", is_flag=True, help="as JSON, numbers as numbers")
+@click.option("--markdown", is_flag=True, help="as tables in Markdown")
+@click.option("--readme", is_flag=True, help="bring README.md up to date")
+def claims(json, markdown, readme) -> int:
     """Print every claim and every published number beside our runs."""
-    from clr import scoreboard
+    if json + markdown + readme > 1:
+        raise click.UsageError("only one of --json, --markdown and --readme can be given")
+    from clr.papers import scoreboard
 
-    if args.readme:
-        from clr import readme
+    if readme:
+        from clr.papers.readme import write
 
-        readme.write()
+        write()
         return 0
-    if args.json:
+    if json:
         print(scoreboard.as_json())
         return 0
-    print(scoreboard.as_markdown() if args.markdown else scoreboard.as_text())
+    print(scoreboard.as_markdown() if markdown else scoreboard.as_text())
     return 0
 
 
-def bench(args: argparse.Namespace) -> int:
+@cli.command(
+    cls=Command,
+    short_help="measure",
+    epilog="\b\nExample:\n  python -m clr bench --against lightning --rounds 3",
+)
+@click.option("--against", default="", metavar="fastai,lightning", help="these too")
+@click.option(
+    "--rounds", type=COUNT, default=7, metavar="N", help="alternating rounds (default 7)"
+)
+def bench(against, rounds) -> int:
     """Measure the speed of training, beside a tutorial's loop and the machine's limit."""
     import importlib.util
     import itertools
 
     import torch
 
-    from clr import bench, bench_gpu
+    from clr.bench import gpu
+    from clr.bench import step as bench
 
     try:
-        against = [
-            checks.one_of("--against", n, bench.OTHERS) for n in args.against.split(",") if n
-        ]
+        others = [checks.one_of("--against", n, bench.OTHERS) for n in against.split(",") if n]
     except ValueError as error:
         print(f"clr bench: {error}", file=sys.stderr)
         return 2
-    for name in [name for name in against if not importlib.util.find_spec(name)]:
+    for name in [name for name in others if not importlib.util.find_spec(name)]:
         print(f"{name} is not installed and left out")
-        against.remove(name)
-    report = bench.report(against, rounds=args.rounds)
+        others.remove(name)
+    report = bench.report(others, rounds=rounds)
     if torch.cuda.is_available():
-        report = itertools.chain(report, bench_gpu.report(args.rounds))
+        report = itertools.chain(report, gpu.report(rounds))
     for line in report:
         print(line, flush=True)
     return 0
 
 
-def _jobs(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up; got {text!r}")
-    return int(text)
-
-
-def _device(text: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N; got {text!r}")
-    return text
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m clr", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    command = commands.add_parser(
-        "run", help="run the notebooks headless", description=run.__doc__
-    )
-    command.add_argument(
-        "--params",
-        default="quick",
-        help="a folder of notebooks/params: quick (default), laptop or paper",
-    )
-    command.add_argument(
-        "--only", nargs="+", default=[], metavar="01", help="only these notebooks"
-    )
-    command.add_argument(
-        "--jobs", type=_jobs, default=1, metavar="N", help="this many at a time (default 1)"
-    )
-    command.add_argument(
-        "--out",
-        default=str(ROOT / "results"),
-        metavar="DIR",
-        help="where results/<params> goes (default results/)",
-    )
-    command.add_argument(
-        "-p",
-        "--parameter",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="a notebook parameter, over the file's",
-    )
-    command.set_defaults(do=run)
-    command = commands.add_parser(
-        "sweep", help="train the runs of an experiment", description=sweep.__doc__
-    )
-    for name, values in {
-        "--experiment": {
-            "default": "all",
-            "help": "one of those that --list names, or all (the default)",
-        },
-        "--arms": {"nargs": "+", "metavar": "ARM", "help": "only these arms, in this order"},
-        "--seeds": {"type": _jobs, "default": 5, "help": "runs of each arm (default 5)"},
-        "--dataset": {"help": "other data than the experiment is meant for"},
-        "--jobs": {"type": _jobs, "default": 1, "help": "runs at a time (default 1)"},
-        "--device": {"type": _device, "help": "cpu or cuda (default: a GPU if there is one)"},
-        "--scheduler": {"metavar": "tcp://HOST:PORT", "help": "a dask scheduler's workers"},
-        "--record": {"action": "store_true", "help": "write to data/runs, to be committed"},
-        "--list": {"action": "store_true", "help": "only say what there is"},
-        "--export": {"metavar": "FILE", "help": "write the finished records into one file"},
-        "--import": {"dest": "import_", "metavar": "FILE", "help": "take them from one"},
-    }.items():
-        command.add_argument(name, **values)
-    command.set_defaults(do=sweep)
-    command = commands.add_parser(
-        "claims", help="the papers' claims beside our runs", description=claims.__doc__
-    )
-    formats = command.add_mutually_exclusive_group()
-    formats.add_argument("--json", action="store_true", help="as JSON, numbers as numbers")
-    formats.add_argument("--markdown", action="store_true", help="as tables in Markdown")
-    formats.add_argument("--readme", action="store_true", help="bring README.md up to date")
-    command.set_defaults(do=claims)
-    command = commands.add_parser("bench", help="measure", description=bench.__doc__)
-    command.add_argument("--against", default="", metavar="fastai,lightning", help="these too")
-    command.add_argument(
-        "--rounds", type=_jobs, default=7, help="alternating rounds (default 7)"
-    )
-    command.set_defaults(do=bench)
-    args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    interrupts.take_sigterm_as_ctrl_c()
+    args = sys.argv[1:] if argv is None else list(argv)
+    # not click's own main, which ends the process and takes 1 for Ctrl-C
     try:
-        return args.do(args)
+        with cli.make_context("python -m clr", args) as context:
+            status = cli.invoke(context)
+        sys.stdout.flush()
+        return status
+    except click.exceptions.Exit as error:  # after --help
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # whoever read our output has had enough, as in `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

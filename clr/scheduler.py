@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from clr import checks
 from clr.policies import Policy, policy_from_dict
+from clr.policies.base import a_policy_or_none
 
 _BLOCK = 1024  # policy values computed at once: a step then costs a list index
 
@@ -46,8 +47,7 @@ class PolicyLR(LRScheduler):
     ) -> None:
         self.policies = (policy,) if isinstance(policy, Policy) else _policies(policy)
         self.one_a_group = not isinstance(policy, Policy)
-        if not (momentum is None or isinstance(momentum, Policy)):
-            raise TypeError(f"momentum must be a clr Policy; got {momentum!r}")
+        a_policy_or_none("momentum", momentum)
         for group in optimizer.param_groups if momentum is not None else ():
             if not {"momentum", "betas"} & set(group):
                 raise ValueError(

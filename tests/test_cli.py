@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -9,13 +10,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from clr import cli
-from clr import notebooks as runner
+from clr.notebooks import execution as runner
+from clr.papers import scoreboard
 
 
 def notebook(path, title, *code):
     parameters = new_code_cell("n: int = 1  # a number", metadata={"tags": ["parameters"]})
     check = new_code_cell(
-        "from clr.parameters import check_notebook\ncheck_notebook(globals())"
+        "from clr.notebooks.parameters import check_notebook\ncheck_notebook(globals())"
     )
     cells = [new_markdown_cell(f"# {title}\n\nOf $x^2$."), parameters, check]
     kernel = {
@@ -110,8 +112,9 @@ def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_pa
     notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
     script = f"""
 from pathlib import Path
-from clr import cli, notebooks
-notebooks.NOTEBOOKS = Path({str(notebooks)!r})
+from clr import cli
+from clr.notebooks import execution
+execution.NOTEBOOKS = Path({str(notebooks)!r})
 raise SystemExit(cli.main(["run", "--only", "03", "01", "--out", {str(tmp_path)!r}]))
 """
     process = subprocess.Popen(
@@ -132,14 +135,80 @@ raise SystemExit(cli.main(["run", "--only", "03", "01", "--out", {str(tmp_path)!
     assert not partial.exists()
 
 
-def test_bad_jobs(capsys):
-    with pytest.raises(SystemExit):
-        run("--jobs", "0")
-    assert "must be a whole number from 1 up; got '0'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["run", "--jobs", "0"], "Invalid value for '--jobs': 0 is not in the range x>=1"),
+        (["run", "--jobs", "two"], "Invalid value for '--jobs': 'two' is not a valid integer"),
+        (["run", "-p", "n"], "'-p' requires 2 arguments"),
+        (["run", "--only"], "Option --only needs at least one value"),
+        (["run", "--only", "--jobs", "2"], "Option --only needs at least one value"),
+        (["run", "03"], "unexpected extra argument (03)"),
+        (["sweep", "--device", "gpu"], "must be cpu, cuda or cuda:N; got 'gpu'"),
+        (["claims", "--json", "--readme"], "only one of --json, --markdown and --readme"),
+        (["bench", "--rounds", "-1"], "-1 is not in the range x>=1"),
+        (["train"], "No such command 'train'"),
+        ([], "Usage: python -m clr"),
+    ],
+)
+def test_bad_usage_is_named_and_returns_2(capsys, args, says):
+    assert cli.main(args) == 2
+    assert says in capsys.readouterr().err
 
 
-def test_the_program_has_help():
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--only", "03", "01", "-p", "n", "-2"],
+        ["-p", "n", "-2", "--only", "03", "--only", "01"],
+        ["--only", "03", "-p", "n", "-2", "--only=01"],
+    ],
+)
+def test_an_option_takes_several_values(monkeypatch, args):
+    asked = []
+    monkeypatch.setattr(runner, "run", lambda *args, **options: asked.append(options) or 1)
+    assert run(*args) == 1
+    assert asked[0]["only"] == ("03", "01") and asked[0]["given"] == (("n", "-2"),)
+
+
+def test_ctrl_c_returns_130(monkeypatch, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoreboard, "as_text", stop)
+    assert cli.main(["claims"]) == 130
+    assert capsys.readouterr().err == "\nstopped\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX pipe")
+def test_a_closed_pipe_is_silent():
+    """Also where the output fits into the buffer and is written only at the end."""
+    read, write = os.pipe()
+    os.close(read)
+    short = "from clr import cli; from clr.papers import scoreboard; "
+    short += "scoreboard.as_json = lambda: '{}'; "
+    short += "raise SystemExit(cli.main(['claims', '--json']))"
+    for each in ([sys.executable, "-c", short], [sys.executable, "-m", "clr", "--help"]):
+        done = subprocess.run(each, stdout=write, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stderr) == (1, b"")
+    os.close(write)
+
+
+@pytest.mark.parametrize("command", cli.cli.commands)
+def test_every_command_has_help_with_an_example(command, capsys):
+    assert cli.main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    example = out.partition("Example:\n")[2].split()
+    assert example[:4] == ["python", "-m", "clr", command]
+    cli.cli.commands[command].make_context(command, example[4:])  # it can be parsed
+
+
+def test_the_program_says_where_parameters_are_listed():
     done = subprocess.run(
-        [sys.executable, "-m", "clr", "run", "--help"], capture_output=True, text=True
+        [sys.executable, "-m", "clr", "run", "-h"], capture_output=True, text=True
     )
-    assert done.returncode == 0 and "--params" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 0 and "--params" in said
+    assert (
+        "parameters are listed in its first code cell" in said and "notebooks/params/" in said
+    )

@@ -1,0 +1,1 @@
+"""The notebooks: their parameters, their headless execution, and their web pages."""

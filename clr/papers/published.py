@@ -1,0 +1,37 @@
+"""The papers' published numbers, from `data/published.csv`, and what joins them to our arms."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from clr.papers.experiment import Experiment
+from clr.paths import ROOT
+
+PUBLISHED = ROOT / "data" / "published.csv"
+
+
+def numbers() -> pd.DataFrame:
+    """Every published number, one per row, with its place in a paper and how it was read.
+
+    `experiment` and `arm` name the arm of ours that repeats it; they are empty where there is
+    none. Accuracies and standard deviations are fractions; the row of a range test has bounds
+    instead. Lengths are in `iterations` or in `epochs`.
+    """
+    types = {"paper": str, "iterations": "Int64", "epochs": "Int64"}
+    rows = pd.read_csv(PUBLISHED, dtype=types)
+    return rows.fillna({"experiment": "", "arm": "", "setting": ""})
+
+
+def of(experiment: Experiment) -> pd.DataFrame:
+    """The published numbers that an experiment's arms repeat, indexed by arm.
+
+    ValueError if there are several for one arm.
+    """
+    rows = numbers()
+    rows = rows[(rows["experiment"] == experiment.name) & rows["arm"].isin(experiment.arms)]
+    if twice := sorted(rows["arm"][rows["arm"].duplicated()]):
+        raise ValueError(
+            f"{PUBLISHED.name} must have one number per arm; {experiment.name} has several for "
+            f"{', '.join(twice)}"
+        )
+    return rows.set_index("arm")

@@ -1,0 +1,194 @@
+"""Every claim and published number beside our runs: `python -m clr claims`, notebook 5."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from math import isnan
+
+import pandas as pd
+
+from clr.papers import EXPERIMENTS, published
+from clr.papers.experiment import Experiment
+from clr.papers.verdicts import Summary, verdicts
+from clr.printing import percent
+from clr.range_test import RangeTest
+from clr.runs import Run, Store
+
+
+def _made(each: Sequence[Run]) -> dict[str, str]:
+    """What data and machine these runs are of, in print."""
+    return {
+        "data": "; ".join(sorted({run.config.source.title for run in each})) or "–",
+        "device": "; ".join(sorted({run.provenance["device"] for run in each})) or "–",
+    }
+
+
+def _command(experiment: Experiment, arms: Sequence[str]) -> str:
+    names = shlex.join(dict.fromkeys(arms))
+    return f"python -m clr sweep --experiment {experiment.name} --arms {names}"
+
+
+def _or_none(value: float) -> float | None:
+    return None if isnan(value) else value
+
+
+def comparisons(store: Store | None = None) -> list[dict]:
+    """Every claim of every experiment, judged by the records of `store`, as plain values.
+
+    Keys: claim, experiment, protocol, source, control, paper and ours (the two arms'
+    accuracies, in print), n of both, difference, low and high (fractions or None), points,
+    relation, margin, verdict, data, device, command. Without a `store`, the usual one.
+    """
+    found = []
+    for experiment in EXPERIMENTS.values():
+        if not experiment.claims:
+            continue
+        runs = experiment.best_recorded(store or Store.usual())
+        numbers = published.of(experiment)["accuracy"]
+        for verdict in verdicts(experiment, runs):
+            claim, pair = verdict.claim, (verdict.claim.arm, verdict.claim.other)
+            both = [verdict.ours, verdict.others]
+            final = claim.at is None and claim.other_at is None
+            there = final and set(pair) <= set(numbers.index)
+            theirs = [numbers[arm] for arm in pair] if there else []
+            found.append(
+                {
+                    "claim": verdict.text,
+                    "experiment": experiment.name,
+                    "protocol": experiment.protocol,
+                    "source": f"{experiment.paper} our control"
+                    if claim.control
+                    else claim.source,
+                    "control": claim.control,
+                    "paper": " / ".join(percent(a, None, verdict.digits) for a in theirs)
+                    or "–",
+                    "ours": " / ".join(each.text(verdict.digits) for each in both),
+                    "n": [each.n for each in both],
+                    "difference": _or_none(verdict.difference),
+                    "low": _or_none(verdict.low),
+                    "high": _or_none(verdict.high),
+                    "points": verdict.points,
+                    "relation": claim.relation,
+                    "margin": claim.margin,
+                    "verdict": verdict.word,
+                    **_made([run for arm in pair for run in runs.get(arm, [])]),
+                    "command": _command(experiment, pair),
+                }
+            )
+    return found
+
+
+def _bounds(each: Sequence[Run]) -> str:
+    """The bounds that range tests give, in print."""
+    bounds = RangeTest.from_runs(each).bounds()
+    values = bounds.base_lr, bounds.max_lr
+    return " to ".join("–" if value is None else f"{value:.2g}" for value in values)
+
+
+def _why_not(row) -> str:
+    if row.dataset == "ImageNet":
+        return "not run: ImageNet"
+    return "not run" if row.arm else f"not run: no experiment yet ({row.model})"
+
+
+def numbers(store: Store | None = None) -> list[dict]:
+    """Every row of data/published.csv and what our runs of it say, in plain values.
+
+    Means are over the runs that did not diverge; how many did is said. Keys: place, dataset,
+    model, policy, setting, paper and ours (in print), accuracy, mean and sd (fractions or
+    None), n, data, device, command (empty where there is no experiment).
+    """
+    store = store or Store.usual()
+    rows = published.numbers()
+    named = [EXPERIMENTS[name] for name in rows["experiment"].unique() if name]
+    runs = {experiment.name: experiment.best_recorded(store) for experiment in named}
+    found = []
+    for row in rows.itertuples():
+        experiment = EXPERIMENTS.get(row.experiment)
+        each = runs[row.experiment].get(row.arm, []) if experiment else []
+        summary, ranges = Summary.of(each), row.policy == "range_ramp"
+        digits = 2 if row.dataset == "MNIST" else 1
+        if ranges:
+            paper, ours = f"{row.base_lr:g} to {row.max_lr:g}", _bounds(each) if each else ""
+        else:
+            paper, ours = percent(row.accuracy, row.sd, digits), summary.text(digits)
+        found.append(
+            {
+                "place": row.place,
+                "dataset": row.dataset,
+                "model": row.model,
+                "policy": row.policy,
+                "setting": row.setting,
+                "paper": paper,
+                "ours": ours if each else _why_not(row),
+                "accuracy": None if ranges else row.accuracy,
+                "mean": None if ranges else _or_none(summary.mean),
+                "sd": None if ranges else _or_none(summary.sd),
+                "n": summary.n,
+                **_made(each),
+                "command": _command(experiment, [row.arm]) if experiment else "",
+            }
+        )
+    return found
+
+
+CLAIMS = ["claim", "source", "paper", "ours", "n", "points", "verdict", "data", "device"]
+NUMBERS = ["place", "dataset", "model", "policy", "setting", "paper", "ours", "n", "data"]
+
+
+def table(rows: Sequence[dict], columns: Sequence[str]) -> pd.DataFrame:
+    """`comparisons()` or `numbers()` in print, with some of their columns."""
+    return pd.DataFrame(
+        [
+            {
+                c: ", ".join(map(str, row[c])) if isinstance(row[c], list) else row[c]
+                for c in columns
+            }
+            for row in rows
+        ],
+        columns=list(columns),
+    )
+
+
+def markdown(rows: Sequence[dict], columns: Sequence[str]) -> str:
+    """The same as a table in Markdown."""
+    lines = [list(columns), ["---"] * len(columns)]
+    lines += table(rows, columns).astype(str).to_numpy().tolist()
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def as_json() -> str:
+    """Both, whole, as one JSON object."""
+    return json.dumps({"claims": comparisons(), "published": numbers()}, indent=1)
+
+
+def as_markdown() -> str:
+    """Both as tables in Markdown, with the commands."""
+    return (
+        markdown(comparisons(), [*CLAIMS, "command"])
+        + "\n\n"
+        + markdown(numbers(), [*NUMBERS, "command"])
+    )
+
+
+def as_text() -> str:
+    """Both for a terminal, by experiment and by place."""
+    parts, every = [], comparisons()
+    for name in dict.fromkeys(row["experiment"] for row in every):
+        rows = [row for row in every if row["experiment"] == name]
+        made = {key: sorted({r[key] for r in rows} - {"–"}) for key in ("data", "device")}
+        parts.append(
+            f"{name}: {'; '.join(made['data'] + made['device']) or 'not run'}\n"
+            + table(rows, CLAIMS[:-2]).to_string(index=False)
+            + f"\non the publisher's own data: python -m clr sweep --experiment {name}"
+        )
+    every = numbers()
+    shown = [row for row in every if row["command"]]
+    rest = len(every) - len(shown)
+    parts.append("published numbers\n" + table(shown, NUMBERS).to_string(index=False))
+    parts.append(
+        f"{rest} more published numbers have no experiment here; --markdown lists them"
+    )
+    return "\n\n".join(parts)

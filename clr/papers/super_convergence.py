@@ -1,0 +1,215 @@
+"""The experiments of Super-Convergence (arXiv 1708.07120): Fig. 1a, Tables 1 and 2, Fig. 4b.
+
+And one of ours for a CPU. The settings are those of the author's scripts and logs: 8 GPUs with
+125 images each, normalised by themselves.
+"""
+
+from __future__ import annotations
+
+from clr.papers.experiment import Arm, Claim, Experiment
+from clr.policies import (
+    Decay,
+    Inv,
+    OneCycle,
+    OneCycleMomentum,
+    RangeRamp,
+    Step,
+    Triangular,
+    hann,
+)
+
+_RESNET = {
+    "model": "resnet56",
+    "batch_size": 1000,
+    "ghost_batch": 125,
+    "weight_decay": 0.0001,
+    "flip": True,
+}
+_SHORT, _LONG = {"bn_fraction": 0.95}, {"bn_fraction": 0.999}  # each arm's moving average
+
+
+def _two(cycle: int, **differs) -> dict[str, Arm]:
+    """Fig. 1a: one cycle, and a step schedule eight times as long; each its moving average."""
+    return {
+        "one cycle": Arm(Triangular(0.1, 3.0, cycle // 2), cycle, differs | _SHORT),
+        "step": Arm(Step(0.35, (5 * cycle, 7 * cycle)), 8 * cycle, differs | _LONG),
+    }
+
+
+def _figure1a(cycle: int, *, long: int | None = None) -> dict[str, Arm]:
+    """One cycle of `cycle` iterations, a step schedule eight times as long, and controls.
+
+    `long`: planned seeds of the arms that are eight times as long.
+    """
+    one, step = (arm.policy for arm in _two(cycle).values())
+    up = cycle * 45 // 100
+    author, momentum = OneCycle(0.1, 3.0, up), OneCycleMomentum(0.85, 0.95, up)
+    squeezed = Step(0.35, (cycle * 5 // 8, cycle * 7 // 8))
+    return {
+        "one cycle": Arm(one, cycle, _SHORT),
+        "step": Arm(step, 8 * cycle, _LONG, long),
+        "one cycle, the step's statistics": Arm(one, cycle, _LONG, long),
+        "step, the cycle's statistics": Arm(step, 8 * cycle, _SHORT, long),
+        "one cycle, whole batches": Arm(one, cycle, _SHORT | {"ghost_batch": None}, long),
+        "one cycle, up to 0.35": Arm(Triangular(0.1, 0.35, cycle // 2), cycle, _SHORT),
+        "one cycle, down to 0": Arm(Triangular(0.0, 3.0, cycle // 2), cycle, _SHORT),
+        "step, squeezed": Arm(squeezed, cycle, _SHORT),
+        "cosine": Arm(Decay(0.0, 0.35, cycle, wave=hann), cycle, _SHORT),
+        "1cycle": Arm(author, cycle, _SHORT | {"momentum_policy": momentum}, long),
+    }
+
+
+_FIGURE1A = (
+    Claim("SC Fig. 1a", "one cycle", "better than", "step"),
+    Claim("control", "one cycle", "better than", "step, the cycle's statistics"),
+    Claim("control", "one cycle", "as good as", "one cycle, the step's statistics"),
+    Claim("control", "one cycle", "as good as", "one cycle, whole batches"),
+    Claim("control", "one cycle", "better than", "one cycle, up to 0.35"),
+    Claim("control", "one cycle, down to 0", "better than", "one cycle"),
+    Claim("control", "one cycle, down to 0", "better than", "cosine"),
+    Claim("control", "one cycle", "better than", "step, squeezed"),
+    Claim("control", "one cycle", "better than", "cosine"),
+    Claim("control", "one cycle", "as good as", "1cycle"),
+)
+
+SUPERCONVERGENCE = Experiment(
+    name="superconvergence",
+    about="""Super-Convergence Fig. 1a: one cycle against a step schedule eight times as long.
+
+    The settings of the author's scripts and logs: 1,000 images per iteration, normalised 125
+    at a time, and another moving average for the two arms. Then the controls: the two arms
+    with each other's moving average, batches normalised whole, a cycle without large rates and
+    one that ends at zero, schedules that decay within the cycle's length, and the author's
+    later 1cycle.
+    """,
+    paper="SC",
+    dataset="cifar10",
+    seeds=5,
+    epoch=50,
+    settings=_RESNET,
+    arms=_figure1a(10_000),
+    claims=_FIGURE1A,
+)
+
+_RAMP = _SHORT | {"test_every": 100}
+_VARIANTS = {
+    **{f"{n:,} images": {"train_images": n} for n in (40_000, 30_000, 20_000, 10_000)},
+    "resnet20": {"model": "resnet20"},
+    "resnet110": {"model": "resnet110", "batch_size": 800, "ghost_batch": 100},
+}
+
+SUPERCONVERGENCE_MORE = Experiment(
+    name="superconvergence_more",
+    about="""What else Super-Convergence shows of these networks; moving averages as in Fig. 1a.
+
+    Range tests up to a rate of 3 (Fig. 2b), then both arms of Fig. 1a: with the first so many
+    training images (Table 1; which ones the paper left out is not known), and with ResNet-20
+    and ResNet-110 (Fig. 4b; the author's ResNet-110 had 100 images on each GPU).
+    """,
+    paper="SC",
+    dataset="cifar10",
+    seeds=5,
+    epoch=50,
+    settings=_RESNET,
+    arms={
+        **{f"range ramp, {n:,}": Arm(RangeRamp(0.0, 3.0, n), n, _RAMP) for n in (5000, 20_000)},
+        **{
+            f"{name}, {variant}": arm
+            for variant, differs in _VARIANTS.items()
+            for name, arm in _two(10_000, **differs).items()
+        },
+    },
+    claims=tuple(
+        Claim(
+            "SC Table 1" if variant.endswith("images") else "SC Fig. 4b",
+            f"one cycle, {variant}",
+            "better than",
+            f"step, {variant}",
+        )
+        for variant in _VARIANTS
+    ),
+)
+
+SUPERCONVERGENCE_SMALL = Experiment(
+    name="superconvergence_small",
+    about="""The arms of Fig. 1a for a CPU: a protocol of ours.
+
+    ResNet-8, the smallest of the family, 250 images per iteration (normalised 125 at a time),
+    a cycle of 600 iterations, 3 epochs. Rates, decay and moving averages are the paper's. And
+    a range test up to the cycle's highest rate, as long as the cycle. Three seeds were planned
+    first; when these left cycles and schedules of one length undecided, five were planned for
+    those, and three kept for the others.
+    """,
+    paper="SC",
+    dataset="cifar10",
+    seeds=5,
+    epoch=200,
+    breaks=(
+        "ResNet-8; the paper has ResNet-56",
+        "3 epochs for the cycle and 24 for the steps; the paper has 200 and 1,600",
+        "250 images per iteration; the paper has 1,000",
+    ),
+    settings=_RESNET | {"model": "resnet8", "batch_size": 250, "test_every": 100},
+    arms=_figure1a(600, long=3)
+    | {"range ramp": Arm(RangeRamp(0.0, 3.0, 600), 600, _SHORT | {"test_every": 20}, 3)},
+    claims=_FIGURE1A,
+)
+
+_EPOCH = 60_000 / 512  # of MNIST, in iterations
+
+
+def _one_cycle(epochs: int, stepsize: float, low: float = 0.01) -> Arm:
+    """1cycle with its momentum, length and stepsize in epochs."""
+    up = round(stepsize * _EPOCH)
+    momentum = OneCycleMomentum(0.8, 0.95, up)
+    return Arm(
+        OneCycle(low, 10 * low, up), round(epochs * _EPOCH), {"momentum_policy": momentum}
+    )
+
+
+_MARGIN = 0.0005  # MNIST's accuracies differ by hundredths of a point
+
+MNIST = Experiment(
+    name="mnist",
+    about="""Super-Convergence Table 2, MNIST: Caffe's LeNet, 512 images per iteration.
+
+    inv and step for 85 epochs are Caffe's own examples (10,000 iterations); 1cycle with its
+    momentum cycle for as many epochs as the arm is called, with the paper's stepsize (in
+    epochs) or, for the lengths that the paper has not, 0.45 of the run. Four seeds, as the
+    paper has.
+    """,
+    paper="SC",
+    dataset="mnist",
+    seeds=4,
+    epoch=round(_EPOCH),
+    settings={
+        "model": "lenet",
+        "batch_size": 512,
+        "weight_decay": 0.0005,
+        "test_every": 100,
+        "subtract_mean": False,
+        "shuffle": False,
+    },
+    arms={
+        "inv": Arm(Inv(0.01, 0.0001, 0.75), 10_000),
+        "step": Arm(Step(0.01, (5000, 7000, 8000, 9000, 9500), 0.9), 10_000),
+        "1cycle, 85 epochs": _one_cycle(85, 40, 0.02),
+        "1cycle, 50 epochs": _one_cycle(50, 23),
+        "1cycle, 25 epochs": _one_cycle(25, 12),
+        "1cycle, 12 epochs": _one_cycle(12, 5),
+        "1cycle, 6 epochs": _one_cycle(6, 2.7),
+        "1cycle, 3 epochs": _one_cycle(3, 1.35),
+        "1cycle, 1 epoch": _one_cycle(1, 0.45),
+    },
+    claims=(
+        *(
+            Claim("SC Table 2", f"1cycle, {n} epochs", "better than", "inv", margin=_MARGIN)
+            for n in (85, 50, 25, 12)
+        ),
+        Claim("SC Table 2", "1cycle, 12 epochs", "better than", "step", margin=_MARGIN),
+        Claim("SC Table 2", "step", "as good as", "inv", margin=_MARGIN),
+        Claim("control", "1cycle, 6 epochs", "not worse than", "inv", margin=_MARGIN),
+        Claim("control", "1cycle, 3 epochs", "not worse than", "inv", margin=_MARGIN),
+        Claim("control", "1cycle, 1 epoch", "not worse than", "inv", margin=_MARGIN),
+    ),
+)

@@ -1,0 +1,71 @@
+"""The papers' numbers and our runs, side by side, as tables for the notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from clr.papers import published
+from clr.papers.experiment import Experiment
+from clr.papers.verdicts import Summary
+from clr.printing import duration, percent
+from clr.runs import Run
+
+
+def made_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """A line for each data set and machine: 'CIFAR-10 (50,000 images), on a CPU …'."""
+    return sorted(
+        {
+            f"{run.config.source.title} ({run.data['train']:,} + {run.data['test']:,} images), "
+            f"on a {run.provenance['device']}, threads: {run.provenance['threads']}, "
+            f"torch {run.provenance['torch']}"
+            for each in runs.values()
+            for run in each
+        }
+    )
+
+
+def _length(row) -> str:
+    """How long a published run was: its iterations or epochs, as far as they are given."""
+    if pd.isna(row.iterations) and pd.isna(row.epochs):
+        return "–"
+    return f"{row.epochs} epochs" if pd.isna(row.iterations) else f"{row.iterations:,}"
+
+
+def results(
+    experiment: Experiment,
+    runs: Mapping[str, Sequence[Run]],
+    *,
+    beside: Experiment | None = None,
+    digits: int = 1,
+) -> pd.DataFrame:
+    """One row per arm: our runs of it, or 'not run', and what the paper publishes for it.
+
+    The published numbers are those of the experiment or, for a protocol of ours, those of the
+    experiment `beside` which it stands; where there are none, their columns are left out.
+    Accuracies are in percent with `digits` decimals, ours as mean ± sd; time is that of one
+    run.
+    """
+    paper = published.of(beside or experiment)
+    rows = []
+    for arm, each in ((arm, runs.get(arm, [])) for arm in experiment.arms):
+        theirs = paper.loc[arm] if arm in paper.index else None
+        summary = Summary.of(each)
+        seconds = [run.provenance["seconds"] for run in each]
+        rows.append(
+            {
+                "arm": arm,
+                "paper: length": "–" if theirs is None else _length(theirs),
+                "paper, %": "–"
+                if theirs is None
+                else percent(theirs.accuracy, theirs.sd, digits),
+                "our iterations": f"{experiment.arms[arm].iterations:,}",
+                "ours, %": summary.text(digits),
+                "n": summary.n,
+                "time": duration(float(np.mean(seconds))) if seconds else "–",
+            }
+        )
+    unused = ["paper: length", "paper, %"] if paper.empty else []
+    return pd.DataFrame(rows).set_index("arm").drop(columns=unused)

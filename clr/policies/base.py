@@ -1,0 +1,173 @@
+"""What a learning-rate policy is: a frozen value, a pure function of the iteration.
+
+The policies themselves are in `clr.policies.kinds`; this is what they have in common.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import MISSING, dataclass, fields
+
+import numpy as np
+
+from clr import checks
+from clr.policies.waves import WAVES, a_wave
+
+
+def between(low, high, share):
+    """`low` where share is 0, `high` where it is 1, both to the last bit."""
+    values = low * (1.0 - share) + high * share
+    return np.clip(values, min(low, high), max(low, high))
+
+
+def a_policy(name, value) -> Policy:
+    """The check for a policy."""
+    if not isinstance(value, Policy):
+        raise TypeError(f"{name} must be a clr Policy; got {value!r}")
+    return value
+
+
+def a_policy_or_none(name, value) -> Policy | None:
+    """The check for a policy or None."""
+    return None if value is None else a_policy(name, value)
+
+
+@dataclass(frozen=True, repr=False)
+class Policy:
+    """Base of all policies. A subclass gives `name`, its fields and `_values`.
+
+    A field is declared with the check of its values, `stepsize: Annotated[int, checks.whole]`
+    (see `clr.checks`). Raises ValueError or TypeError, naming the argument, its value and what
+    is allowed, when a field is out of range.
+    """
+
+    def __init_subclass__(cls, name: str, **kwargs):
+        super().__init_subclass__(**kwargs)
+        # a class whose function has returned may still wait for the garbage collector
+        if _taken(name, cls):
+            gc.collect()
+        if _taken(name, cls):
+            raise ValueError(
+                f"the name of a policy must be its own; {name!r} is the name of "
+                f"{_path(known()[name])} and of {_path(cls)}"
+            )
+        cls.name = name
+
+    def __post_init__(self):
+        checks.fields(self)
+        for low, high in (("base_lr", "max_lr"), ("base_momentum", "max_momentum")):
+            self._in_order(low, high)
+
+    def _in_order(self, low, high):
+        a, b = getattr(self, low, 0), getattr(self, high, np.inf)
+        if a > b:
+            raise ValueError(f"{low} must not be above {high}; got {low}={a}, {high}={b}")
+
+    @property
+    def end(self) -> int | None:
+        """The last iteration the policy is defined for; None if it has no end.
+
+        With `past_end="cycle"` it starts again there, as if it were iteration 0.
+        """
+        return None
+
+    def __call__(self, iteration):
+        """The value at `iteration`, an integer (float back) or an array of them.
+
+        Raises TypeError for anything but integers, ValueError below 0 and past
+        the end of a policy that has one (see `past_end`).
+        """
+        t = np.asarray(iteration)
+        if t.dtype.kind not in "iu":
+            raise TypeError(
+                f"iteration must be an integer or an array of integers; got {iteration!r}"
+            )
+        if t.size and t.min() < 0:
+            raise ValueError(f"iteration must be at least 0; got {t.min()}")
+        t = self._inside(t.astype(np.int64, copy=False))
+        values = np.asarray(self._values(t), dtype=np.float64)
+        return float(values) if t.ndim == 0 else values
+
+    def _inside(self, t):
+        """Iterations past the end of a policy that has one, as `past_end` says."""
+        if self.end is None or not t.size or t.max() < self.end:
+            return t
+        if self.past_end == "cycle":
+            return t % self.end
+        if self.past_end == "raise" and t.max() > self.end:
+            raise ValueError(
+                f"iteration {t.max()} is past the end of {self.name} at {self.end}; "
+                "past_end='hold' keeps the last value, past_end='cycle' starts again"
+            )
+        return np.minimum(t, self.end)
+
+    def to_dict(self) -> dict:
+        """The policy as plain JSON values; `policy_from_dict` is the inverse."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"policy": self.name} | {k: _plain(v) for k, v in values.items()}
+
+    def __repr__(self):
+        shown = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.default is MISSING or value != field.default:
+                is_function = callable(value) and not isinstance(value, Policy)
+                shown.append(f"{field.name}={value.__name__ if is_function else value}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _plain(value):
+    if isinstance(value, Policy):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.__name__ if callable(value) else value
+
+
+def known() -> dict[str, type[Policy]]:
+    """Every policy class there is by its name, those defined outside this package too.
+
+    Of a class that was defined again (a notebook's cell that was executed again), the newest.
+    """
+    found, left = {}, Policy.__subclasses__()
+    while left:
+        cls = left.pop(0)
+        left = cls.__subclasses__() + left
+        if "name" in vars(cls):  # else its definition is not done, or was refused
+            found[cls.name] = cls
+    return found
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _taken(name: str, cls: type[Policy]) -> bool:
+    """Whether a class other than an earlier definition of `cls` has that name."""
+    other = known().get(name)
+    return other is not None and _path(other) != _path(cls)
+
+
+def policy_from_dict(data: dict) -> Policy:
+    """The policy that `to_dict` wrote.
+
+    Raises ValueError naming an unknown policy, wave or field and the known ones.
+    """
+    values, policies = dict(data), known()
+    cls = policies.get(name := values.pop("policy", None))
+    if cls is None:
+        raise ValueError(f"policy must be one of {', '.join(policies)}; got {name!r}")
+    names = [field.name for field in fields(cls)]
+    if unknown := sorted(set(values) - set(names)):
+        raise ValueError(f"{name} has no {unknown}; its fields are {', '.join(names)}")
+    declared = checks.declared(cls)
+    return cls(**{k: _from_plain(v, declared[k]) for k, v in values.items()})
+
+
+def _from_plain(value, check=None):
+    """The inverse of `_plain`; a name is a wave's where the field's check is that of a wave."""
+    if isinstance(value, dict):
+        return policy_from_dict(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_from_plain(item) for item in value)
+    return WAVES.get(value, value) if check is a_wave and isinstance(value, str) else value

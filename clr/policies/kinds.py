@@ -1,0 +1,284 @@
+"""The policies: those of the papers, of Caffe, and the readings that others have of them.
+
+"CLR" is arXiv 1506.01186 (v6), "1cycle" is arXiv 1803.09820.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
+
+import numpy as np
+
+from clr import checks
+from clr.policies.base import Policy, between
+from clr.policies.waves import a_wave, triangle
+
+_PAST_END = checks.among(("raise", "hold", "cycle"))
+
+
+@dataclass(frozen=True, repr=False)
+class Fixed(Policy, name="fixed"):
+    """The same rate at every iteration (Caffe's "fixed")."""
+
+    base_lr: Annotated[float, checks.rate]
+
+    def _values(self, t):
+        return np.full(t.shape, self.base_lr)
+
+
+@dataclass(frozen=True, repr=False)
+class Step(Policy, name="step"):
+    """`base_lr`, times `gamma` at each of the iterations `drops` (Caffe's "multistep").
+
+    Caffe's CIFAR-10 baseline is `Step(0.001, drops=(60_000, 65_000))` to 70,000.
+    """
+
+    base_lr: Annotated[float, checks.rate]
+    drops: Annotated[tuple[int, ...], checks.rising]
+    gamma: Annotated[float, checks.gamma] = 0.1
+
+    def _values(self, t):
+        # Dividing by (1/gamma)**k gives 0.0001 and 0.00001 where multiplying by
+        # 0.1**k gives 1.0000000000000003e-05.
+        passed = np.searchsorted(self.drops, t, side="right")
+        return self.base_lr / (1.0 / self.gamma) ** passed
+
+
+@dataclass(frozen=True, repr=False)
+class Exp(Policy, name="exp"):
+    """`base_lr * gamma**t` (Caffe's "exp"; CLR 4.1.1)."""
+
+    base_lr: Annotated[float, checks.rate]
+    gamma: Annotated[float, checks.gamma]
+
+    def _values(self, t):
+        return self.base_lr * np.power(self.gamma, t)
+
+
+@dataclass(frozen=True, repr=False)
+class Inv(Policy, name="inv"):
+    """`base_lr * (1 + gamma * t) ** -power` (Caffe's "inv", its MNIST example)."""
+
+    base_lr: Annotated[float, checks.rate]
+    gamma: Annotated[float, checks.gamma]
+    power: Annotated[float, checks.rate]
+
+    def _values(self, t):
+        return self.base_lr * (1.0 + self.gamma * t) ** -self.power
+
+
+@dataclass(frozen=True, repr=False)
+class Decay(Policy, name="decay"):
+    """From `max_lr` down to `base_lr` in `stepsize` iterations, then `base_lr`.
+
+    The paper's control (CLR 4.1.1): only the falling half of a cycle. With
+    `wave=hann` it falls along a half cosine.
+    """
+
+    base_lr: Annotated[float, checks.rate]
+    max_lr: Annotated[float, checks.rate]
+    stepsize: Annotated[int, checks.whole]
+    _: KW_ONLY
+    wave: Annotated[Callable, a_wave] = triangle
+
+    def _values(self, t):
+        x = np.minimum(t, self.stepsize) / self.stepsize
+        return between(self.base_lr, self.max_lr, self.wave(x))
+
+
+@dataclass(frozen=True, repr=False)
+class Triangular(Policy, name="triangular"):
+    """Between `base_lr` and `max_lr` and back, for ever (CLR 3.1).
+
+    `stepsize`: iterations from `base_lr` up to `max_lr`; `stepsize_down`: back, if it differs.
+    Cycles begin at exactly `base_lr`, tops are exactly `max_lr`.
+    """
+
+    base_lr: Annotated[float, checks.rate]
+    max_lr: Annotated[float, checks.rate]
+    stepsize: Annotated[int, checks.whole]
+    _: KW_ONLY
+    stepsize_down: Annotated[int | None, checks.whole_or_none] = None
+    wave: Annotated[Callable, a_wave] = triangle
+
+    @property
+    def period(self) -> int:
+        """Iterations in one cycle."""
+        return self.stepsize + (self.stepsize_down or self.stepsize)
+
+    def cycle(self, iteration):
+        """The cycle an iteration is in, counted from 0."""
+        return np.asarray(iteration) // self.period
+
+    def _share(self, t):
+        """The window's value: 0 at a cycle's ends, 1 at its top."""
+        from_top = t % self.period - self.stepsize
+        down = self.stepsize_down or self.stepsize
+        side = self.stepsize
+        if down != side:
+            side = np.where(from_top < 0, side, down)
+        return self.wave(np.abs(from_top) / side)
+
+    def _values(self, t):
+        return between(self.base_lr, self.max_lr, self._share(t))
+
+
+@dataclass(frozen=True, repr=False)
+class Triangular2(Triangular, name="triangular2"):
+    """`Triangular` whose amplitude is halved at the end of each cycle (CLR 3.1)."""
+
+    def _share(self, t):
+        halvings = np.minimum(self.cycle(t), 2000)  # 2**-2000 is 0 already
+        return np.ldexp(super()._share(t), -halvings.astype(np.intc))
+
+
+@dataclass(frozen=True, repr=False)
+class ExpRange(Triangular, name="exp_range"):
+    """`Triangular` with both bounds shrinking by `gamma**t` (CLR 3.1).
+
+    The paper: "each boundary value declines by an exponential factor". The two other
+    readings in circulation are the classes below.
+    """
+
+    gamma: Annotated[float, checks.gamma]
+
+    def _values(self, t):
+        return np.power(self.gamma, t) * super()._values(t)
+
+
+@dataclass(frozen=True, repr=False)
+class ExpRangeAmplitude(ExpRange, name="exp_range_amplitude"):
+    """exp_range as PyTorch and Keras have it: only the amplitude shrinks, by `gamma**t`."""
+
+    def _values(self, t):
+        share = self._share(t) * np.power(self.gamma, t)
+        return between(self.base_lr, self.max_lr, share)
+
+
+@dataclass(frozen=True, repr=False)
+class ExpRangeCycle(ExpRange, name="exp_range_cycle"):
+    """exp_range as some articles have it: the amplitude shrinks by `gamma**cycle`."""
+
+    def _values(self, t):
+        share = self._share(t) * np.power(self.gamma, self.cycle(t))
+        return between(self.base_lr, self.max_lr, share)
+
+
+@dataclass(frozen=True, repr=False)
+class OneCycle(Policy, name="one_cycle"):
+    """1cycle as its author ran it (1803.09820, read off his logs).
+
+    Up from `base_lr` to `max_lr` in `stepsize` iterations, down to zero in as many, and
+    `base_lr / 1000` from there on.
+    """
+
+    base_lr: Annotated[float, checks.rate]
+    max_lr: Annotated[float, checks.rate]
+    stepsize: Annotated[int, checks.whole]
+
+    def _values(self, t):
+        up = between(self.base_lr, self.max_lr, np.minimum(t / self.stepsize, 1.0))
+        down = self.max_lr * (2 * self.stepsize - t) / self.stepsize
+        after = self.base_lr / 1000
+        return np.where(t <= self.stepsize, up, np.where(t < 2 * self.stepsize, down, after))
+
+
+@dataclass(frozen=True, repr=False)
+class OneCycleMomentum(Policy, name="one_cycle_momentum"):
+    """The momentum that goes with `OneCycle`: high where the rate is low.
+
+    From `max_momentum` down to `base_momentum` in `stepsize` iterations and back;
+    every further cycle goes half as deep (1803.09820 appendix A.2, and the logs).
+    """
+
+    base_momentum: Annotated[float, checks.momentum]
+    max_momentum: Annotated[float, checks.momentum]
+    stepsize: Annotated[int, checks.whole]
+
+    def _values(self, t):
+        share = Triangular2(0.0, 1.0, self.stepsize)(t)
+        return between(self.max_momentum, self.base_momentum, share)
+
+
+@dataclass(frozen=True, repr=False)
+class RangeRamp(Policy, name="range_ramp"):
+    """The LR range test's ramp: `base_lr` at 0, `max_lr` at `iterations` (CLR 3.3)."""
+
+    base_lr: Annotated[float, checks.rate]
+    max_lr: Annotated[float, checks.rate]
+    iterations: Annotated[int, checks.whole]
+    _: KW_ONLY
+    past_end: Annotated[str, _PAST_END] = "raise"
+
+    @property
+    def end(self) -> int:
+        """The last iteration of the ramp."""
+        return self.iterations
+
+    def _in_order(self, low, high):
+        super()._in_order(low, high)
+        if low == "base_lr" and self.base_lr == self.max_lr:
+            raise ValueError(f"base_lr must be below max_lr; both are {self.max_lr}")
+
+    def _values(self, t):
+        return between(self.base_lr, self.max_lr, t / self.iterations)
+
+
+@dataclass(frozen=True, repr=False)
+class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
+    """`RangeRamp` that multiplies by the same factor at each iteration; not from 0."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.base_lr == 0:
+            raise ValueError(
+                "base_lr must be above 0 in an exponential ramp; got 0.0 "
+                "(RangeRamp, the linear one, can start at 0)"
+            )
+
+    def _values(self, t):
+        share = t / self.iterations
+        return self.base_lr ** (1.0 - share) * self.max_lr**share
+
+
+def _stages(name, value):
+    try:
+        pairs = tuple((policy, checks.whole("a stage's length", n)) for policy, n in value)
+        if not pairs or not all(isinstance(policy, Policy) for policy, _ in pairs):
+            raise TypeError(f"got {value!r}")
+        for i, (policy, n) in enumerate(pairs, 1):
+            policy(n if i == len(pairs) else n - 1)  # raises if the policy ends before that
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
+    return pairs
+
+
+@dataclass(frozen=True, repr=False)
+class Stages(Policy, name="stages"):
+    """Policies one after another, each with a counter of its own (Caffe's
+    `start_lr_policy`).
+
+    `stages` holds (policy, iterations) pairs. The end itself has the last policy's value at
+    its own end, unless it starts again; `past_end` says what comes after it.
+    """
+
+    stages: Annotated[tuple[tuple[Policy, int], ...], _stages]
+    _: KW_ONLY
+    past_end: Annotated[str, _PAST_END] = "raise"
+
+    @property
+    def end(self) -> int:
+        """The sum of the stages' lengths."""
+        return sum(iterations for _, iterations in self.stages)
+
+    def _values(self, t):
+        starts = [0, *itertools.accumulate(n for _, n in self.stages)][:-1]
+        which = np.searchsorted(starts, t, side="right") - 1
+        values = np.empty(t.shape)
+        for i, (policy, _) in enumerate(self.stages):
+            here = which == i
+            values[here] = policy(t[here] - starts[i])
+        return values

@@ -1,0 +1,56 @@
+"""The figure of a range test: accuracy or loss against the rate, and the bounds read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from clr.range_test.bounds import Bounds, smoothed
+
+CURVE, HIGHEST = "#cc78bc", "#d55e00"  # of seaborn's palette for the colour-blind
+
+
+def draw(
+    column: Callable[[str], pd.DataFrame], watched: str, bounds: Bounds | None, ax: Axes | None
+) -> Axes:
+    """The figure that `RangeTest.plot` describes.
+
+    `column(name)` gives one column of all the curves side by side, by rate; `watched` is the
+    column that is drawn unless the bounds were read off the loss.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
+    colour = CURVE
+    loss = bounds is not None and bounds.method.startswith("loss")
+    table = column("train_loss" if loss else watched).dropna(how="all")
+    ax.plot(table.index, table, color=colour, lw=0.8, alpha=0.6)
+    grid = table[table[table.count().idxmax()].notna()]  # not the rows where one seed broke off
+    median, label = grid.median(axis=1), f"median (n = {table.shape[1]})"
+    if bounds is not None:
+        median, label = pd.Series(smoothed(median), median.index), f"{label}, smoothed"
+    ax.plot(median.index, median, color=colour, lw=2.5, label=label)
+    ylabel = "train loss" if loss else watched.replace("_", " ")
+    ax.set(xlabel="learning rate", ylabel=ylabel)
+    bottom = ax.get_ylim()[0]
+    names = {} if bounds is None else {"base_lr": (":", "black"), "max_lr": ("--", HIGHEST)}
+    for i, (name, (dashes, colour)) in enumerate(names.items()):
+        if (value := getattr(bounds, name)) is not None:
+            height = float(np.interp(value, median.index, median))
+            text = f"{name} = {value:.2g} ({bounds.method})"
+            ax.plot([value, value], [bottom, height], color=colour, ls=dashes, label=text)
+            ax.plot(value, height, "o", color=colour, ms=5)
+        seeds = [each[i] for each in bounds.seeds if each[i] is not None]
+        ax.plot(seeds, [bottom] * len(seeds), "|", color=colour, ms=10, clip_on=False)
+    ax.set_ylim(bottom=bottom)
+    ax.legend(
+        fontsize="small",
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),  # above the axes, where it covers no curve
+        ncols=min(3, len(ax.get_legend_handles_labels()[0])),
+    )
+    return ax

@@ -1,0 +1,76 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+from clr.interrupts import deferred
+
+_SEAL = 64 + 1  # a sha256 in hex and a newline
+FOR_RUNS = ". CLR_RUNS names another folder for runs"  # advice
+
+
+@deferred()
+def write(path: Path, content: bytes, advice: str = ""):
+    """Write a file by way of a temporary one: synced, then renamed.
+
+    Raises OSError, naming the file and the reason, with the advice; nothing half-written is
+    left, also not after Ctrl-C.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):  # what is wrong with the folder is in the message already
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise not_written(path, error, advice) from error
+        raise
+
+
+def not_written(path: Path, error: OSError, advice: str) -> OSError:
+    """The error for a file that could not be written, with the advice."""
+    return OSError(
+        error.errno,
+        f"could not write {path.name} to {path.parent}: {error.strerror}; "
+        f"nothing half-written was left{advice}",
+    )
+
+
+def write_sealed(path: Path, content: bytes):
+    """`write` with a checksum in front; what was there before stays as PATH.before."""
+    if path.exists():
+        os.replace(path, path.with_name(path.name + ".before"))
+    write(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content, FOR_RUNS)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The content of the newest whole one of PATH and PATH.before; None if there is none.
+
+    A damaged file is named in a warning.
+    """
+    for file in (path, path.with_name(path.name + ".before")):
+        if not file.exists():
+            continue
+        data = file.read_bytes()
+        seal, content = data[:_SEAL], data[_SEAL:]
+        if seal == hashlib.sha256(content).hexdigest().encode() + b"\n":
+            return content
+        warnings.warn(f"{file} is damaged; the one before it is used", stacklevel=2)
+        file.unlink()  # or the next write would keep it as the one before
+    return None
+
+
+def remove_sealed(path: Path):
+    """Remove PATH and PATH.before."""
+    for file in (path, path.with_name(path.name + ".before")):
+        file.unlink(missing_ok=True)

@@ -1,0 +1,195 @@
+"""The store: a run is trained once, recorded, and found again by what it is.
+
+    store = Store.usual()
+    run = store.train(config)  # its record; or an interrupted run continued; or trained
+
+A store writes new records into one folder and finds the records of that folder and of others:
+by default it writes to `data/cache/runs`, unless the environment's `CLR_RUNS` names another
+folder, and also finds what is committed in `data/runs`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from clr.paths import RECORDED, live_store
+from clr.runs import files, locks, record
+from clr.runs.record import NewerFormat, Run
+from clr.training import Dataset, RunConfig, Training, load
+
+load_once = lru_cache(maxsize=1)(load)  # the data set of the last run: most often the next's
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder that records are written to, and others (`also`) in which they are found.
+
+    The folders in `also` are looked in first.
+    """
+
+    folder: Path
+    also: tuple[Path, ...] = ()
+    _seen: dict[Path, dict | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def usual(cls) -> Store:
+        """Finds committed and live records, and writes live ones."""
+        return cls(live_store(), (RECORDED,))
+
+    @classmethod
+    def committed(cls) -> Store:
+        """Finds and writes records in `data/runs`, which is committed."""
+        return cls(RECORDED)
+
+    @classmethod
+    def live(cls) -> Store:
+        """Finds and writes live records; what is committed is trained here, too."""
+        return cls(live_store())
+
+    def get(self, config: RunConfig, fingerprint: str) -> Run | None:
+        """The record of `config` on the data with that fingerprint, or None.
+
+        A record that is damaged, or whose config is not the one asked for, is reported in a
+        warning and never used. One from a newer version raises NewerFormat.
+        """
+        for folder in (*self.also, self.folder):
+            path = folder / (record.run_name(config, fingerprint) + ".json")
+            if path.exists():
+                try:
+                    run = record.load(path)
+                except NewerFormat:
+                    raise
+                except ValueError as error:
+                    warnings.warn(f"{error}; it is trained again", stacklevel=2)
+                    continue
+                if record.describe(run.config) == record.describe(config):
+                    return run
+                warnings.warn(f"the record {path} is of another config", stacklevel=2)
+        return None
+
+    def search(self, config: RunConfig, *, other_data: bool = False) -> Run | None:
+        """The record of `config` on data of its data set's name, or None.
+
+        Needs no data here: an image folder is known by its last name. Where the folder is
+        here, only a record on exactly its images counts. With `other_data`, the record of the
+        same run on a data set of another name.
+        """
+        source = config.source
+        if source.kind == "folder" and source.here() and not other_data:
+            return self.get(config, load_once(config.dataset).fingerprint)
+        for path in self._alike(config):
+            with contextlib.suppress(ValueError):
+                run = record.load(path)
+                if (run.config.source.name == source.name) != other_data:
+                    return run
+        return None
+
+    def data_names(self, configs: Iterable[RunConfig]) -> set[str]:
+        """The names of all data sets on which there are records of these configs."""
+        return {
+            self._seen[path]["data"]["name"]
+            for config in configs
+            for path in self._alike(config)
+        }
+
+    def _alike(self, config: RunConfig) -> list[Path]:
+        """The records of the same config, on whatever data. Reads each record's JSON once."""
+        wanted = _key(record.describe(config))
+        found = []
+        for folder in (*self.also, self.folder):
+            for path in sorted(
+                folder.glob(f"*-{config.model}-{config.policy.name}-seed*.json")
+            ):
+                if path not in self._seen:
+                    self._seen[path] = _head(path)
+                head = self._seen[path]
+                if head is not None and head["key"] == wanted:
+                    found.append(path)
+        return found
+
+    def train(
+        self,
+        config: RunConfig,
+        *,
+        data: Dataset | None = None,
+        device: str | None = None,
+        progress: bool | None = None,
+        checkpoint_seconds: float = 60.0,
+        wait: bool = True,
+    ) -> Run:
+        """The finished run of `config`: recorded, or continued if interrupted, or trained.
+
+        `data`: the data set, if it is loaded already. `device`: by default a GPU if there is
+        one. A run that another process is training is waited for or, without `wait`, left to
+        it (raises `clr.runs.locks.Locked`).
+
+        A continued run ends bit-identical to one that was never interrupted, on the same
+        machine with as many threads. Raises OSError if the store cannot be written, and
+        whatever `clr.training.load` raises if there is no such data.
+        """
+        data = data or load(config.dataset)
+        if run := self.get(config, data.fingerprint):
+            return run
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        path = self.folder / record.run_name(config, data.fingerprint)
+        with locks.lock(path, wait=wait):
+            if run := self.get(config, data.fingerprint):
+                return run  # trained while we waited
+            return _train(Training(config, data, device), path, progress, checkpoint_seconds)
+
+
+def _key(values: dict) -> str:
+    """A config as text, whatever its data set."""
+    return json.dumps(record.content(values) | {"dataset": None}, sort_keys=True)
+
+
+def _head(path: Path) -> dict | None:
+    """What a record is of: its key and its data; None if it cannot be read."""
+    try:
+        values = json.loads(path.read_text())
+        return {"key": _key(values["config"]), "data": values["data"]}
+    except (ValueError, KeyError, TypeError, OSError):
+        return None
+
+
+def _train(training: Training, path: Path, progress: bool | None, every: float) -> Run:
+    """Train to the end, from the checkpoint if there is one; a checkpoint `every` seconds."""
+    checkpoint = path.with_name(path.name + ".checkpoint")
+    before, start = 0.0, time.monotonic()
+    if content := files.read_sealed(checkpoint):
+        state = torch.load(io.BytesIO(content), map_location=training.device, weights_only=True)
+        record.check_format(state["format"], checkpoint)
+        training.load_state_dict(state["training"])
+        before = state["seconds"]
+
+    def keep(state: dict):
+        seconds = before + time.monotonic() - start
+        buffer = io.BytesIO()
+        torch.save({"format": record.FORMAT, "training": state, "seconds": seconds}, buffer)
+        try:
+            files.write_sealed(checkpoint, buffer.getvalue())
+        except OSError as error:  # the run goes on, and the checkpoint before is still there
+            warnings.warn(f"no checkpoint: {error}", stacklevel=2)
+
+    try:
+        training.run(progress=progress, checkpoint=keep, checkpoint_seconds=every)
+    except KeyboardInterrupt as stop:
+        print(f"{path.name}: {stop or 'stopped'}; the same command goes on from there")
+        raise
+    try:
+        run = record.save(training, path.parent, before + time.monotonic() - start)
+    except OSError:
+        keep(training.state_dict())  # in case there is room for that: no step is lost
+        raise
+    files.remove_sealed(checkpoint)
+    return run

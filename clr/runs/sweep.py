@@ -1,0 +1,192 @@
+"""Many runs at once, on a `concurrent.futures.Executor`.
+
+The default is a pool of processes on this machine; the executor of a `dask.distributed`
+client does the same on a cluster. A worker that dies loses nothing: its run is continued
+from its checkpoint by another.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+
+import psutil
+import torch
+
+from clr import interrupts
+from clr.printing import duration
+from clr.runs import locks
+from clr.runs.store import Store, load_once
+from clr.training import RunConfig
+
+_stopped = False  # in a worker: Ctrl-C has come, and what is still queued is not begun
+
+
+def train(
+    config: dict, store: Store, device: str | None, progress: bool | None, wait: bool
+) -> tuple[float, str, float]:
+    """One run, in a worker: (final accuracy, how it ended, seconds). All plain values.
+
+    Raises `clr.runs.locks.Locked` if another process is at it, unless it is to `wait`.
+    """
+    global _stopped
+    if _stopped:
+        raise KeyboardInterrupt
+    asked = RunConfig.from_dict(config)
+    try:
+        run = store.train(
+            asked, data=load_once(asked.dataset), device=device, progress=progress, wait=wait
+        )
+    except KeyboardInterrupt:
+        _stopped = True
+        raise
+    return run.final_accuracy, run.ended, run.provenance["seconds"]
+
+
+def _watch(parent: int):
+    """End this worker, by way of a checkpoint, when its parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _start_worker(threads: int, parent: int):
+    torch.set_num_threads(threads)
+    if os.name != "nt":
+        os.setsid()  # Ctrl-C goes to the parent alone, which hands it on once
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def pool(jobs: int) -> Executor:
+    """`jobs` processes on this machine, each with OMP_NUM_THREADS threads or, without that,
+    with its share of the cores that this process may use.
+    """
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    threads = threads or max(1, torch.get_num_threads() // jobs)
+    return ProcessPoolExecutor(
+        jobs,
+        multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(threads, os.getpid()),
+    )
+
+
+def dask(address: str) -> tuple[Callable[[], Executor], int]:
+    """(makes executors on the workers of a dask scheduler at tcp://HOST:PORT, runs at a time).
+
+    Raises ImportError without the `cluster` extra, ValueError if that is no address, OSError
+    if nobody answers.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError(
+            "--scheduler needs the 'cluster' extra: pip install -e '.[cluster]'"
+        ) from None
+    try:
+        client = Client(address, timeout=10)
+    except ValueError as error:
+        raise ValueError(f"--scheduler must be tcp://HOST:PORT; got {address!r}") from error
+    return lambda: client.get_executor(pure=False), sum(client.nthreads().values())
+
+
+class _Progress:
+    """Prints a line per run that ends, with an estimate of the time that is left."""
+
+    def __init__(self, configs: list[tuple[str, RunConfig]], jobs: int):
+        self.runs, self.jobs = len(configs), min(jobs, len(configs))
+        self.total = sum(config.iterations for _, config in configs)
+        self.ended, self.done, self.spent, self.begun = 0, 0, 0.0, time.monotonic()
+
+    def failed(self, head: str, error: Exception):
+        self.ended += 1
+        print(f"{head}: FAILED, {type(error).__name__}: {error}", flush=True)
+
+    def finished(self, head: str, config: RunConfig, result: tuple[float, str, float]):
+        accuracy, ended, seconds = result
+        self.ended += 1
+        self.done, self.spent = self.done + config.iterations, self.spent + seconds
+        whole = self.spent / self.done * self.total / self.jobs
+        rest = max(0, whole - (time.monotonic() - self.begun))
+        print(
+            f"[{self.ended}/{self.runs}] {head}: {ended}, {100 * accuracy:.1f} % in "
+            f"{duration(seconds)}; about {duration(rest)} left",
+            flush=True,
+        )
+
+
+def run(
+    configs: list[tuple[str, RunConfig]],
+    make_executor: Callable[[], Executor],
+    store: Store,
+    *,
+    device: str | None = None,
+    progress: bool | None = False,
+    jobs: int = 1,
+    attempts: int = 3,
+) -> int:
+    """Train the labelled configs, printing a line each; returns how many failed.
+
+    When a worker's death breaks the executor, the unfinished runs go to a new one, at most
+    `attempts` times. Runs that another sweep is at are left to it and waited for at the end.
+    `jobs`, how many runs the executor does at a time, is for the estimate of what is left.
+    KeyboardInterrupt lets the running ones save their state first.
+    """
+    left, failed, lines = dict(enumerate(configs)), 0, _Progress(configs, jobs)
+    store = Store(store.folder, store.also)  # without what it has read: it goes to workers
+    for attempt in range(attempts):
+        executor, died, futures = make_executor(), False, {}
+        try:
+            for number, (_, config) in left.items():
+                task = config.to_dict(), store, device, progress, attempt > 0
+                futures[executor.submit(train, *task)] = number
+            for future in as_completed(futures):
+                label, config = left[futures[future]]
+                head = f"{label} seed {config.seed}"
+                try:
+                    lines.finished(head, config, future.result())
+                except BrokenProcessPool:
+                    died = True
+                    continue  # stays in left
+                except locks.Locked:
+                    continue
+                except Exception as error:
+                    lines.failed(head, error)
+                    failed += 1
+                del left[futures[future]]
+        except KeyboardInterrupt:
+            _stop(executor, futures)
+            raise
+        executor.shutdown()
+        if not left:
+            return failed
+        if died:
+            print(f"a worker died; {len(left)} runs go on from where they were", flush=True)
+        else:
+            print(f"{len(left)} runs are another process's; waiting for them", flush=True)
+    print(f"gave up after {attempts} attempts", flush=True)
+    return failed + len(left)
+
+
+def _stop(executor: Executor, futures):
+    """Let the running ones save their state; a second Ctrl-C kills them. No other is begun.
+
+    What a cluster's worker is at goes on there.
+    """
+    for future in futures:
+        future.cancel()
+    ours = isinstance(executor, ProcessPoolExecutor)
+    children = psutil.Process().children() if ours else []
+    if os.name != "nt":  # there the console has told them
+        interrupts.tell(children, signal.SIGINT)
+    try:
+        executor.shutdown(wait=ours)
+    except KeyboardInterrupt:
+        interrupts.tell(children, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+        raise

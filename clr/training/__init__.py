@@ -1,0 +1,8 @@
+"""Training a network with a policy: a `RunConfig` in, a history out."""
+
+from clr.training.batches import Batches
+from clr.training.config import RunConfig
+from clr.training.datasets import Dataset, Source, load
+from clr.training.loop import COLUMNS, Training
+
+__all__ = ["COLUMNS", "Batches", "Dataset", "RunConfig", "Source", "Training", "load"]

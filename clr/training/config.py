@@ -1,0 +1,79 @@
+"""What a run is: `RunConfig`, all that decides its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+from clr import checks
+from clr.policies import Policy, policy_from_dict
+from clr.policies.base import a_policy, a_policy_or_none
+from clr.training import models, optim
+from clr.training.datasets import Source
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def _dataset(name, value) -> str:
+    Source.parse(value)
+    return value
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result, and nothing else.
+
+    No device or thread count is in it. `dataset` is a name that `datasets.Source.parse` knows;
+    records leave out the path of an image folder. `test_every` is in iterations, `crop` in
+    pixels; `weight_decay` and the rate are multiplied by the model's own multipliers;
+    `optimizer` is one of `optim.NAMES`, Caffe's solvers; `train_images`: train on the first so
+    many. Raises ValueError or TypeError, naming the argument, when a value is not allowed.
+    """
+
+    policy: Annotated[Policy, a_policy]
+    iterations: Annotated[int, checks.whole]
+    dataset: Annotated[str, _dataset] = "digits"
+    model: Annotated[str, checks.among(models.NAMES)] = "cifar10_full"
+    seed: Annotated[int, checks.count] = 0
+    batch_size: Annotated[int, checks.whole] = 100
+    optimizer: Annotated[str, checks.among(optim.NAMES)] = "sgd"
+    momentum: Annotated[float, checks.momentum] = 0.9
+    momentum_policy: Annotated[Policy | None, a_policy_or_none] = None
+    weight_decay: Annotated[float, checks.rate] = 0.004
+    shuffle: Annotated[bool, checks.flag] = True
+    flip: Annotated[bool, checks.flag] = False
+    crop: Annotated[int, checks.count] = 0
+    subtract_mean: Annotated[bool, checks.flag] = True
+    bn_fraction: Annotated[float, checks.momentum] = 0.9
+    ghost_batch: Annotated[int | None, checks.whole_or_none] = None
+    precision: Annotated[str, checks.among(PRECISIONS)] = "float32"
+    train_images: Annotated[int | None, checks.whole_or_none] = None
+    test_every: Annotated[int, checks.whole] = 500
+
+    def __post_init__(self):
+        checks.fields(self)
+        self.policy(self.iterations)  # raises now if the policy ends before the run
+        if self.momentum_policy is not None:
+            optim.check_momentum_policy(self.optimizer, self.momentum_policy, self.iterations)
+        if self.batch_size % (self.ghost_batch or 1):
+            whole = f"ghost_batch must divide batch_size, {self.batch_size}"
+            raise ValueError(f"{whole}; got {self.ghost_batch}")
+
+    @property
+    def source(self) -> Source:
+        """What the data set's name means."""
+        return Source.parse(self.dataset)
+
+    def to_dict(self) -> dict:
+        """Plain JSON values; `RunConfig.from_dict` is the inverse."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: v.to_dict() if isinstance(v, Policy) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> RunConfig:
+        """The config that `to_dict` wrote."""
+        values = dict(values)
+        for name in ("policy", "momentum_policy"):
+            if values.get(name) is not None:
+                values[name] = policy_from_dict(values[name])
+        return cls(**values)

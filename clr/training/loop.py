@@ -1,0 +1,208 @@
+"""The one training loop: a config in, a history out.
+
+The history has a row at iteration 0, every `test_every` iterations and at the
+end. A row's `lr` is what the optimizer holds at that iteration, read back from
+it; `train_loss` is the mean over the batches since the row before.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from clr.interrupts import noted
+from clr.scheduler import PolicyLR
+from clr.training import models, optim
+from clr.training.batches import Batches
+from clr.training.config import RunConfig
+from clr.training.datasets import Dataset
+from clr.training.graph import Graphed
+from clr.training.memory import keep_large_blocks
+
+COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
+GRAPHED_ON = ("cuda",)  # the devices on which an update is a CUDA graph
+
+
+class Training:
+    """One run in progress: model, optimizer, schedule, batches and history so far."""
+
+    def __init__(self, config: RunConfig, data: Dataset, device: str = "cpu"):
+        self.config, self.data, self.device = config, data.to(device), torch.device(device)
+        keep_large_blocks()
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            model = models.build(
+                config.model,
+                data.image_shape,
+                len(data.classes),
+                bn_fraction=config.bn_fraction,
+                ghost_batch=config.ghost_batch,
+            )
+        self.model = model.to(device)
+        groups = models.param_groups(self.model, config.weight_decay)
+        self.optimizer = optim.build(config.optimizer, groups, config.momentum)
+        self._update = self._one_update
+        self._prepare()
+        self.scheduler = PolicyLR(
+            self.optimizer, config.policy, momentum=config.momentum_policy
+        )
+        self.batches = Batches(
+            self.data,
+            config.batch_size,
+            seed=config.seed,
+            shuffle=config.shuffle,
+            flip=config.flip,
+            crop=config.crop,
+            subtract_mean=config.subtract_mean,
+            train_images=config.train_images,
+        )
+        self.rows: list[list[float]] = []
+        self.losses: list[torch.Tensor] = []
+        self.ended: str | None = None
+
+    def _prepare(self):
+        """On a GPU: the rates as tensors there, and the update as a CUDA graph."""
+        if self.device.type in GRAPHED_ON and isinstance(self.optimizer, optim.SGD):
+            for group in self.optimizer.param_groups:
+                for name in ("lr", "momentum"):
+                    value = torch.tensor(float(group[name]), dtype=torch.float64)
+                    group[name] = value.to(self.device)
+            self._update = Graphed(self._one_update)
+
+    @property
+    def iteration(self) -> int:
+        """How many steps have been taken."""
+        return self.batches.iteration
+
+    def _forward(self, images):
+        if self.config.precision == "bfloat16":
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return self.model(images).float()
+        return self.model(images)
+
+    def step(self):
+        """One batch: loss, gradient, update, next rate."""
+        self.losses.append(self._update(*self.batches.draw()))
+        self.scheduler.step()
+
+    def _one_update(self, *drawn):
+        images, labels = self.batches.images(*drawn)
+        loss = F.cross_entropy(self._forward(images), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    @torch.inference_mode()
+    def evaluate(self) -> tuple[float, float]:
+        """(mean loss, accuracy as a fraction) over the whole test set."""
+        self.model.eval()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
+        size = 100 if self.device.type == "cpu" else 1000
+        for images, labels in self.data.test_batches(size, self.config.subtract_mean):
+            outputs = self._forward(images)
+            total += F.cross_entropy(outputs, labels, reduction="sum")
+            right += (outputs.argmax(1) == labels).sum()
+        self.model.train()
+        n = len(self.data.test_labels)
+        return total.item() / n, right.item() / n
+
+    def record(self):
+        """Add a row to the history; sets `ended` if a loss was not finite."""
+        losses = torch.stack(self.losses).double().cpu() if self.losses else torch.empty(0)
+        broken = (~losses.isfinite()).nonzero()
+        if len(broken):
+            first = self.iteration - len(losses) + int(broken[0]) + 1
+            self.ended = f"diverged at iteration {first}"
+        train_loss = losses.mean().item() if len(losses) else math.nan
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.rows.append([self.iteration, float(lr), train_loss, *self.evaluate()])
+        self.losses = []
+        if self.iteration == self.config.iterations and self.ended is None:
+            self.ended = "finished"
+
+    def run(
+        self,
+        *,
+        progress: bool | None = None,
+        checkpoint: Callable[[dict], None] | None = None,
+        checkpoint_seconds: float = 60.0,
+    ) -> Training:
+        """Train to the end; afterwards `ended` says how and `history` holds the rows.
+
+        `progress`: a bar with rate, loss and accuracy; None shows it in a terminal
+        only. `checkpoint` is called with `state_dict()` every so many seconds, and
+        at SIGINT or SIGTERM, which end the run with KeyboardInterrupt after the step
+        they came in; a second one ends it at once.
+        """
+        config, saved = self.config, time.monotonic()
+        disable = None if progress is None else not progress
+        bar = tqdm(total=config.iterations, initial=self.iteration, disable=disable)
+        bar.set_description(f"{config.dataset} {config.policy.name} seed {config.seed}")
+        with bar, noted() as signals:
+            if not self.rows:
+                self.record()
+            while self.ended is None:
+                self.step()
+                bar.update()
+                if (
+                    self.iteration % config.test_every == 0
+                    or self.iteration == config.iterations
+                ):
+                    self.record()
+                    _, lr, loss, _, accuracy = self.rows[-1]
+                    bar.set_postfix(
+                        lr=f"{lr:.2g}", loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}"
+                    )
+                due = checkpoint and time.monotonic() - saved >= checkpoint_seconds
+                if checkpoint and (due or signals.came):
+                    checkpoint(self.state_dict())
+                    saved = time.monotonic()
+                if signals.came:
+                    raise KeyboardInterrupt(
+                        f"stopped at iteration {self.iteration:,} of {config.iterations:,}"
+                    )
+        return self
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """The rows so far; columns iteration, lr, train_loss, test_loss, test_accuracy."""
+        return pd.DataFrame(self.rows, columns=COLUMNS).astype({"iteration": np.int64})
+
+    def state_dict(self) -> dict:
+        """All that a bit-identical continuation needs; loads with `weights_only=True`."""
+        return {
+            "config": self.config.to_dict(),
+            "fingerprint": self.data.fingerprint,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "batches": self.batches.state_dict(),
+            "rows": self.rows,
+            "ended": self.ended,
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "random": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict):
+        """Go on where `state` was taken; ValueError if it is another run's."""
+        ours = self.config.to_dict(), self.data.fingerprint
+        if (state["config"], state["fingerprint"]) != ours:
+            raise ValueError(f"the checkpoint is of another run: {state['config']}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._prepare()  # its rates and state are other tensors now
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.batches.load_state_dict(state["batches"])
+        self.rows = [list(row) for row in state["rows"]]
+        self.ended = state["ended"]
+        self.losses = list(state["losses"].to(self.device))
+        torch.set_rng_state(state["random"].cpu())  # torch.load may have put it on the GPU

@@ -1,0 +1,148 @@
+"""The solvers as Caffe computes them.
+
+The paper's runs are Caffe's. Where PyTorch's optimizer does the same (AdaGrad, RMSProp,
+AdaDelta: only the constants differ) it is used; the classes here are those whose update
+differs. All take groups whose `lr` and `weight_decay` are the group's own; L2 decay is added to
+the gradient first, as both do. g is that gradient, w the weight.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+
+from clr import checks
+from clr.policies import Policy
+
+DELTA = 1e-8  # Caffe's default `delta`
+
+
+class _Caffe(Optimizer):
+    """What the classes below share: gradients with decay, and state made of zeros."""
+
+    state_names: tuple[str, ...] = ()
+
+    def __init__(self, params, lr: float = 0.001, **defaults):
+        super().__init__(params, {"lr": lr, "weight_decay": 0.0} | defaults)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [p for p in group["params"] if p.grad is not None]
+            if not weights:
+                continue
+            gradients = [p.grad for p in weights]
+            if group["weight_decay"]:
+                gradients = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+            for p in weights:
+                if not self.state[p]:
+                    for name in self.state_names:
+                        self.state[p][name] = torch.zeros_like(p)
+            state = [[self.state[p][name] for p in weights] for name in self.state_names]
+            self._update(group, weights, gradients, *state)
+        return loss
+
+
+def _as(gradient: torch.Tensor, value):
+    """A rate that is a tensor, on a GPU, in the gradient's precision; a number as it is."""
+    return value.to(gradient.dtype) if isinstance(value, torch.Tensor) else value
+
+
+class SGD(_Caffe):
+    """Caffe's SGD: `h = momentum * h + lr * g`, `w -= h`.
+
+    PyTorch's keeps `b = momentum * b + g` and does `w -= lr * b`. With a constant rate the
+    two are the same; when the rate changes every iteration, Caffe's steps still carry the rates
+    at which their gradients were taken.
+    """
+
+    state_names = ("history",)
+
+    def __init__(self, params, lr: float = 0.001, *, momentum: float = 0.0):
+        super().__init__(params, lr, momentum=momentum)
+
+    def _update(self, group, weights, gradients, history):
+        lr, momentum = (_as(gradients[0], group[name]) for name in ("lr", "momentum"))
+        torch._foreach_mul_(history, momentum)
+        torch._foreach_add_(history, torch._foreach_mul(gradients, lr))
+        torch._foreach_sub_(weights, history)
+
+
+class Nesterov(SGD):
+    """Caffe's Nesterov: `w -= (1 + momentum) * h' - momentum * h`.
+
+    h' is the new h, as SGD's. PyTorch's does `w -= lr * (g + momentum * b')`: again the rate
+    is outside the buffer.
+    """
+
+    def _update(self, group, weights, gradients, history):
+        lr, momentum = (_as(gradients[0], group[name]) for name in ("lr", "momentum"))
+        ahead = _as(gradients[0], 1 + group["momentum"])
+        before = torch._foreach_mul(history, momentum)
+        torch._foreach_copy_(history, before)
+        torch._foreach_add_(history, torch._foreach_mul(gradients, lr))
+        torch._foreach_sub_(weights, torch._foreach_mul(history, ahead))
+        torch._foreach_add_(weights, before)
+
+
+class Adam(_Caffe):
+    """Caffe's Adam: `w -= lr * sqrt(1 - b2**t) / (1 - b1**t) * m / (sqrt(v) + delta)`.
+
+    PyTorch adds its epsilon after the bias correction of v, `sqrt(v / (1 - b2**t)) + eps`; at
+    the first iterations Caffe's `delta` therefore weighs up to 30 times more.
+    """
+
+    state_names = ("m", "v")
+
+    def __init__(self, params, lr: float = 0.001, *, betas=(0.9, 0.999), delta: float = DELTA):
+        super().__init__(params, lr, betas=betas, delta=delta, iteration=0)
+
+    def _update(self, group, weights, gradients, m, v):
+        (b1, b2), group["iteration"] = group["betas"], group["iteration"] + 1
+        t = group["iteration"]
+        torch._foreach_lerp_(m, gradients, 1 - b1)
+        torch._foreach_mul_(v, b2)
+        torch._foreach_addcmul_(v, gradients, gradients, 1 - b2)
+        root = torch._foreach_sqrt(v)
+        torch._foreach_add_(root, group["delta"])
+        update = torch._foreach_div(m, root)
+        torch._foreach_mul_(update, group["lr"] * (math.sqrt(1 - b2**t) / (1 - b1**t)))
+        torch._foreach_sub_(weights, update)
+
+
+def build(name: str, groups: list[dict], momentum: float) -> Optimizer:
+    """The optimizer `name` of NAMES, as Caffe's solver of that name has it.
+
+    `momentum` is b1 for Adam and the decay for AdaDelta, and is not used by AdaGrad and
+    RMSProp (Caffe refuses it there). The rate is the scheduler's.
+    """
+    return NAMES[checks.one_of("optimizer", name, NAMES)](groups, momentum)
+
+
+def check_momentum_policy(name: str, policy: Policy, iterations: int):
+    """ValueError unless `policy` can drive that optimizer's momentum so long."""
+    if name not in WITH_MOMENTUM:
+        raise ValueError(f"momentum_policy must be None for {name}; got {policy!r}")
+    if (highest := policy(np.arange(iterations + 1)).max()) >= 1:
+        raise ValueError(f"momentum_policy must stay below 1; {policy!r} reaches {highest:g}")
+
+
+WITH_MOMENTUM = ("sgd", "nesterov", "adam", "torch_sgd")
+
+NAMES = {
+    "sgd": lambda groups, momentum: SGD(groups, momentum=momentum),
+    "nesterov": lambda groups, momentum: Nesterov(groups, momentum=momentum),
+    "adagrad": lambda groups, momentum: torch.optim.Adagrad(groups, eps=DELTA),
+    "rmsprop": lambda groups, momentum: torch.optim.RMSprop(groups, alpha=0.99, eps=DELTA),
+    "adadelta": lambda groups, momentum: torch.optim.Adadelta(groups, rho=momentum, eps=DELTA),
+    "adam": lambda groups, momentum: Adam(groups, betas=(momentum, 0.999)),
+    "torch_sgd": lambda groups, momentum: torch.optim.SGD(groups, lr=0.0, momentum=momentum),
+}

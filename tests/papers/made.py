@@ -1,0 +1,31 @@
+"""Runs and experiments made by hand, for the tests."""
+
+import pandas as pd
+
+from clr.papers import Arm, Experiment
+from clr.paths import ROOT
+from clr.policies import Fixed
+from clr.runs import Run
+from clr.training import COLUMNS, RunConfig
+
+
+def run(accuracies, policy=None, ended="finished", **values):
+    """A run tested every 10 iterations, with these accuracies."""
+    config = RunConfig(policy or Fixed(0.1), 10 * (len(accuracies) - 1), **values)
+    rows = [[10 * i, 0.1, 1.0, 1.0, accuracy] for i, accuracy in enumerate(accuracies)]
+    return Run(
+        config,
+        pd.DataFrame(rows, columns=COLUMNS),
+        ended,
+        {"name": config.dataset, "train": 8, "test": 2},
+        {"seconds": 7200, "device": "CPU", "threads": 1, "torch": "2"},
+        ROOT,
+    )
+
+
+def experiment(arms=("fixed", "triangular2"), claims=(), iterations=20, **values):
+    """An experiment of such arms, or of arms by name, that are tested every 10 iterations."""
+    defaults = {"name": "table1", "about": "", "paper": "ours", "dataset": "digits"}
+    defaults |= {"seeds": 2, "settings": {"test_every": 10}}
+    made = arms if isinstance(arms, dict) else {a: Arm(Fixed(0.1), iterations) for a in arms}
+    return Experiment(**(defaults | {"arms": made, "claims": tuple(claims)} | values))

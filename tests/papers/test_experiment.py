@@ -1,0 +1,250 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made import experiment
+
+from clr.papers import EXPERIMENTS, Arm, Claim, cyclical, super_convergence
+from clr.papers.experiment import Experiment
+from clr.policies import Exp, Fixed
+from clr.runs import Store
+
+one = {name: each.configs(seeds=1) for name, each in EXPERIMENTS.items()}
+
+
+def test_the_experiments_by_name():
+    assert list(EXPERIMENTS) == [
+        "table1", "tenth", "laptop", "range_test", "stepsize", "subset", "rehearsal",
+        "superconvergence", "superconvergence_more", "superconvergence_small", "mnist",
+    ]  # fmt: skip
+    for name, each in EXPERIMENTS.items():
+        assert each.name == name and each.about.strip() and each.paper in ("CLR", "SC", "ours")
+
+
+def test_a_protocol_of_ours_says_what_it_breaks():
+    ours = {name for name, each in EXPERIMENTS.items() if each.protocol == "ours"}
+    assert ours == {
+        "tenth", "laptop", "stepsize", "subset", "rehearsal", "superconvergence_small",
+    }  # fmt: skip
+    assert all(EXPERIMENTS[name].breaks for name in ours - {"rehearsal"})
+
+
+def test_an_unknown_arm_in_a_claim_is_an_error_when_the_experiment_is_defined():
+    with pytest.raises(
+        ValueError, match="arm of a claim of table1 must be one of fixed, tri.*s'"
+    ):
+        experiment(claims=[Claim("control", "fixed", "better than", "steps")])
+
+
+@pytest.mark.parametrize("at", [15, 30, -10])
+def test_a_claim_about_a_moment_that_is_not_tested_is_refused(at):
+    with pytest.raises(ValueError, match="not tested; it is tested every 10 .* up to 20"):
+        experiment(claims=[Claim("control", "fixed", "better than", "triangular2", at)])
+    last = Claim("control", "fixed", "better than", "triangular2", 25)
+    assert experiment(iterations=25, claims=[last]).claims == (last,)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"paper": "Adam"}, "paper must be one of CLR, SC, ours; got 'Adam'"),
+        ({"seeds": 0}, "seeds must be a whole number, at least 1; got 0"),
+        ({"epoch": 1.5}, "epoch must be a whole number"),
+        ({"dataset": "cifar11"}, "dataset must be one of digits.*; got 'cifar11'"),
+        ({"settings": {"model": "lenet5"}}, "model must be one of .*; got 'lenet5'"),
+        ({"arms": {}}, "arms must hold at least one arm"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(values, says):
+    with pytest.raises(ValueError, match=says):
+        experiment(**values)
+    with pytest.raises(ValueError, match="relation must be one of better than, .*; got 'like'"):
+        Claim("control", "a", "like", "b")
+
+
+def test_the_planned_seeds_are_an_arms_own_or_the_experiments():
+    arms = {"a": Arm(Fixed(0.1), 20), "b": Arm(Fixed(0.2), 20, {"batch_size": 7}, seeds=1)}
+    each = replace(experiment(seeds=3), arms=arms)
+    planned = each.configs()
+    assert {arm: [c.seed for c in configs] for arm, configs in planned.items()} == {
+        "a": [0, 1, 2],
+        "b": [0],
+    }
+    assert planned["b"][0].batch_size == 7 and planned["a"][0].test_every == 10
+    assert len(each.configs(seeds=2)["b"]) == 2
+    assert {c.dataset for c in each.configs(dataset="mnist")["a"]} == {"mnist"}
+
+
+def test_only_keeps_the_claims_about_its_arms():
+    claims = [
+        Claim("control", "a", "better than", "b"),
+        Claim("control", "a", "better than", "c"),
+    ]
+    some = experiment(arms="abc", claims=claims).only(["c", "a"])
+    assert list(some.arms) == ["c", "a"] and some.claims == (claims[1],)
+    with pytest.raises(ValueError, match="arm must be one of a, b, c; got 'd'"):
+        experiment(arms="abc").only(["d"])
+
+
+def test_a_claim_as_a_sentence():
+    claim = Claim("control", "fixed", "not worse than", "triangular2", 10)
+    text = "fixed at 10 is not worse than triangular2 at 20"
+    assert experiment(claims=[claim]).text(claim) == text
+
+
+def test_its_records_are_found_and_the_others_trained(store, monkeypatch):
+    each = experiment(arms=["fixed"], settings={"model": "resnet8", "test_every": 10})
+    store = Store(store)
+    assert each.recorded(store) == {}
+    assert [run.config.seed for run in each.train(store, seeds=1)["fixed"]] == [0]
+    assert [run.config.seed for run in each.recorded(store)["fixed"]] == [0]
+    assert [run.config.seed for run in each.train(store)["fixed"]] == [0, 1]
+
+
+def test_the_data_with_the_most_records_is_taken():
+    found = cyclical.TABLE1.best_recorded(Store.committed())
+    names = {run.data["name"] for runs in found.values() for run in runs}
+    assert names == {"folder:cifar10-jpeg"}
+    assert cyclical.STEPSIZE.best_recorded(Store.committed())["stepsize 80"]
+    assert experiment(name="nothing").best_recorded(Store.committed()) == {}
+
+
+def test_a_throw_away_experiment_is_one_definition(monkeypatch):
+    """Handed around as a value: no other place has to know of it."""
+    from clr.papers import tables, verdicts
+
+    claim = Claim("control", "a", "better than", "b")
+    each = Experiment(
+        name="throw_away",
+        about="",
+        paper="ours",
+        dataset="digits",
+        seeds=2,
+        arms={"a": Arm(Fixed(0.1), 20), "b": Arm(Fixed(0.2), 20)},
+        claims=(claim,),
+    )
+    assert tables.results(each, {})["ours, %"].tolist() == ["not run", "not run"]
+    assert verdicts.table(each, {})["verdict"].tolist() == ["not run"]
+
+
+# --- the papers' own protocols, against their numbers --------------------------------------
+
+
+def test_the_papers_table_is_caffes_protocol():
+    lengths = {label: config.iterations for label, (config,) in one["table1"].items()}
+    assert lengths == {
+        "fixed": 70_000, "triangular2": 25_000, "decay": 25_000, "exp": 70_000,
+        "exp_range": 42_000, "triangular": 24_000, "triangular2, one stage": 24_000,
+        "exp_range, stepsize 3,000": 42_000,
+        "exp_range, amplitude only": 42_000, "cosine": 25_000, "step": 25_000,
+        "triangular2, Welch": 25_000, "triangular2, Hann": 25_000,
+        "triangular2, PyTorch's SGD": 25_000,
+    }  # fmt: skip
+    for label, (c,) in one["table1"].items():
+        assert (c.model, c.batch_size) == ("cifar10_full", 100)
+        assert c.optimizer == ("torch_sgd" if "PyTorch" in label else "sgd")
+        assert (c.momentum, c.weight_decay, c.shuffle) == (0.9, 0.004, False), label
+        assert not c.flip and not c.crop and c.policy(c.iterations) < 0.006
+    planned = {arm: cyclical.TABLE1.plan(arm) for arm in lengths}
+    rows = "fixed", "triangular2", "decay", "exp", "exp_range"
+    assert planned == {arm: 5 if arm in rows else 3 for arm in lengths}
+
+
+def test_exp_and_the_waves_of_table1():
+    arms = {name: arm.policy for name, arm in cyclical.TABLE1.arms.items()}
+    assert arms["exp"] == Exp(0.001, 0.99994)
+    for arm, wave in (("Welch", "welch"), ("Hann", "hann")):
+        assert {p.wave.__name__ for p, _ in arms[f"triangular2, {arm}"].stages} == {wave}
+    ends = arms["exp_range, stepsize 3,000"]
+    assert ends.period == 6000 and 42_000 % ends.period == 0
+
+
+def test_the_tenth_is_the_papers_protocol_ten_times_shorter():
+    full, short = one["table1"], one["tenth"]
+    assert len(short) == 7 and set(short) < set(full)
+    for label, (ours,) in short.items():
+        (config,) = full[label]
+        assert 10 * ours.iterations == config.iterations
+        rates = ours.policy(np.arange(ours.iterations))
+        same = config.policy(10 * np.arange(ours.iterations))
+        np.testing.assert_allclose(rates, same, rtol=1e-9, err_msg=label)
+        differ = {"policy", "iterations", "test_every"}
+        assert all(
+            value == getattr(ours, name)
+            for name, value in vars(config).items()
+            if name not in differ
+        )
+    moments = {(c.at, c.other_at) for c in cyclical.TENTH.claims}
+    assert moments == {(None, None), (2000, 2200), (None, 2500)}
+
+
+def test_the_laptop_protocol_gives_the_fixed_rate_three_times_as_long():
+    arms = {label: c for label, (c,) in one["laptop"].items()}
+    lengths = {label: c.iterations for label, c in arms.items()}
+    assert lengths == dict.fromkeys(arms, 4000) | {"fixed": 12_000}
+    for label, c in arms.items():
+        assert (c.weight_decay, c.shuffle, c.batch_size) == (0.004, False, 100)
+        if "triangular" in label:
+            assert c.policy([0, 1000, 2000]).tolist() == [0.001, 0.006, 0.001]
+
+
+def test_superconvergence_has_the_settings_of_the_authors_logs():
+    full, small = dict(one["superconvergence"]), dict(one["superconvergence_small"])
+    (ramp,) = small.pop("range ramp")
+    assert ramp.policy([0, 600]).tolist() == [0, 3] and ramp.iterations == 600
+    assert list(full) == list(small)
+    for arms, model, cycle in ((full, "resnet56", 10_000), (small, "resnet8", 600)):
+        (once,), (step,) = arms["one cycle"], arms["step"]
+        assert (once.model, once.iterations, step.iterations) == (model, cycle, 8 * cycle)
+        assert once.policy([0, cycle // 2, cycle]).tolist() == [0.1, 3.0, 0.1]
+        (low,), (zero,) = arms["one cycle, up to 0.35"], arms["one cycle, down to 0"]
+        assert low.policy([0, cycle // 2, cycle]).tolist() == [0.1, 0.35, 0.1]
+        assert zero.policy([0, cycle // 2, cycle]).tolist() == [0.0, 3.0, 0.0]
+        drops = [5 * cycle - 1, 5 * cycle, 7 * cycle]
+        assert step.policy(drops).tolist() == pytest.approx([0.35, 0.035, 0.0035])
+        for arm, (c,) in arms.items():
+            times = 8 if arm.startswith("step") and "squ" not in arm else 1
+            assert c.iterations == times * cycle
+            assert c.ghost_batch == (None if "whole" in arm else 125) and c.flip and not c.crop
+            assert c.weight_decay == 0.0001
+            slow = arm in ("step", "one cycle, the step's statistics")
+            assert c.bn_fraction == (0.999 if slow else 0.95), arm
+
+
+def test_superconvergence_more_varies_the_two_arms_of_the_figure():
+    both, more = one["superconvergence"], one["superconvergence_more"]
+    variants = {name.split(", ", 1)[1] for name in more if not name.startswith("range")}
+    assert len(variants) == 6 and len(more) == 2 + 2 * 6
+    for variant in variants:
+        for arm in ("one cycle", "step"):
+            (found,), (expected,) = more[f"{arm}, {variant}"], both[arm]
+            if variant.endswith(" images"):
+                differs = {"train_images": int(variant.split()[0].replace(",", ""))}
+            else:
+                parts = 8 * ({"resnet20": 125, "resnet110": 100}[variant])
+                differs = {"model": variant, "batch_size": parts, "ghost_batch": parts // 8}
+            assert found == replace(expected, **differs)
+    for n in (5000, 20_000):
+        (ramp,) = more[f"range ramp, {n:,}"]
+        assert ramp.iterations == n and ramp.policy([0, n]).tolist() == [0, 3]
+        assert ramp.bn_fraction == 0.95
+
+
+def test_mnist_is_the_papers_table_2():
+    arms = {arm: config for arm, (config,) in one["mnist"].items()}
+    lengths = {arm: config.iterations for arm, config in arms.items()}
+    assert lengths["inv"] == lengths["step"] == 10_000  # 85 epochs of 117.2
+    assert lengths["1cycle, 12 epochs"] == 1406 and lengths["1cycle, 1 epoch"] == 117
+    ups = {n: arms[f"1cycle, {n} epochs"].policy.stepsize for n in (85, 50, 25, 12)}
+    assert ups == {85: 4688, 50: 2695, 25: 1406, 12: 586}
+    for arm, c in arms.items():
+        assert (c.model, c.batch_size, c.weight_decay) == ("lenet", 512, 0.0005)
+        assert not c.subtract_mean and (c.momentum_policy is None) == ("1cycle" not in arm)
+        if c.momentum_policy:
+            up = c.policy.stepsize
+            low = 0.02 if arm == "1cycle, 85 epochs" else 0.01
+            knots = [float(c.policy(t)) for t in (0, up, 2 * up)]
+            assert knots == pytest.approx([low, 10 * low, low / 1000])
+            assert (c.momentum_policy(0), c.momentum_policy(up)) == (0.95, 0.8)
+            assert 2 * up < c.iterations
+    assert {c.margin for c in super_convergence.MNIST.claims} == {0.0005}

@@ -1,0 +1,70 @@
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+from clr.papers import readme
+from clr.paths import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_its_code_trains():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 8
+    model = torch.nn.Linear(2, 3)
+    given = {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.5),
+        "loss": torch.nn.functional.cross_entropy,
+        "batches": [(torch.ones(4, 2), torch.zeros(4, dtype=torch.long))] * 2000,
+    }
+    exec(code, given)
+    assert given["scheduler"].last_epoch == 2000
+    assert given["optimizer"].param_groups[0]["lr"] == 0.006  # the top of the cycle
+    assert given["loss"](model(torch.ones(4, 2)), torch.zeros(4, dtype=torch.long)) < 0.1
+
+
+def test_its_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert "CONTRIBUTING.md" in links
+    assert all("://" in link or (ROOT / link).exists() for link in links)
+
+
+def test_it_lists_every_notebook():
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        assert f"notebooks/{path.name}" in README
+
+
+def test_its_claims_are_what_the_records_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path))  # only what is committed
+    assert readme.claims_part() in README, (
+        "README.md's claims differ from data/runs. A record that is gone: "
+        "git checkout data/runs, or train it again with the command that "
+        "`python -m clr claims --markdown` names; then python -m clr claims --readme"
+    )
+
+
+def test_its_figure_is_drawn_from_the_records(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path))
+    assert Image.open(readme.FIGURE).text["Records"] == readme.figure_id(), (
+        "data/headline.png shows other records than data/runs holds: "
+        "git checkout data/runs, or python -m clr claims --readme"
+    )
+
+
+def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    monkeypatch.setattr(readme, "FIGURE", tmp_path / "headline.png")
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path))
+    before, after = (f"before\n{readme.BEGIN}\n\n", f"\n\n{readme.END}\nafter\n")
+    readme.README.write_text(f"{before}old{after}")
+    readme.write()
+    assert readme.README.read_text() == before + readme.claims_part() + after
+    assert Image.open(readme.FIGURE).size[0] > 500
+    for marks in ("nothing", readme.BEGIN, readme.BEGIN + 2 * readme.END):
+        readme.README.write_text(marks)
+        with pytest.raises(ValueError, match="must hold <!-- claims"):
+            readme.write()
+        assert readme.README.read_text() == marks

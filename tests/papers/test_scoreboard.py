@@ -1,0 +1,139 @@
+import json
+import shlex
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+
+from clr.papers import EXPERIMENTS, published, scoreboard
+from clr.papers.cyclical import TABLE1, TENTH
+from clr.papers.super_convergence import MNIST
+from clr.paths import ROOT
+from clr.printing import percent
+from clr.runs import Store, run_name
+
+
+@pytest.fixture(autouse=True)
+def nothing_live(tmp_path, monkeypatch):
+    """Only what is committed."""
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path / "none"))
+
+
+def test_a_comparison_is_what_the_records_say():
+    row = next(r for r in scoreboard.comparisons() if r["experiment"] == "tenth")
+    found = TENTH.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
+    ours, others = (
+        [run.history["test_accuracy"].iloc[-1] for run in found[arm]]
+        for arm in ("triangular2", "fixed")
+    )
+    assert row["claim"] == "triangular2 at 2,500 is not worse than fixed at 7,000"
+    assert row["difference"] == pytest.approx(sum(ours) / 3 - sum(others) / 3)
+    assert row["low"] < row["difference"] < row["high"] < -0.005
+    assert row["verdict"] == "not reproduced" and row["n"] == [3, 3]
+    assert row["ours"].startswith(percent(sum(ours) / 3, pd.Series(ours).std()))
+    assert row["paper"] == "–"  # the paper has no such length
+    assert (row["protocol"], row["control"]) == ("ours", False)
+    assert row["data"] == "CIFAR-10 (JPEG copy)" and row["device"].startswith("CPU")
+
+
+def test_a_new_run_counts_at_once():
+    def fixed():
+        return next(r for r in scoreboard.numbers() if r["command"].endswith("--arms fixed"))
+
+    before = fixed()["n"]
+    store, copy = Store.live(), "folder:cifar10-jpeg"
+    config = TABLE1.config("fixed", before, copy)  # the next seed
+    old = Store.committed().search(TABLE1.config("fixed", 0, copy))
+    store.folder.mkdir()
+    record = json.loads(old.path.read_text())
+    record["config"]["seed"] = config.seed
+    name = run_name(config, record["data"]["fingerprint"])
+    (store.folder / f"{name}.json").write_text(json.dumps(record))
+    (store.folder / f"{name}.csv").write_bytes(old.path.with_suffix(".csv").read_bytes())
+    assert fixed()["n"] == before + 1
+
+
+def test_a_run_that_diverged_is_said():
+    claims, numbers = scoreboard.comparisons(Store.committed()), scoreboard.numbers()
+    claim = next(row for row in claims if row["claim"].startswith("1cycle, 85 epochs"))
+    number = next(row for row in numbers if "85 epochs" in row["command"])
+    ours = MNIST.recorded(Store.committed())["1cycle, 85 epochs"]
+    whole = [run.final_accuracy for run in ours if not run.diverged]
+    said = f" ({len(ours) - len(whole)} of {len(ours)} diverged)"
+    assert 0 < len(whole) < len(ours) and min(whole) > 0.98
+    assert f"{said} / " in claim["ours"] and claim["difference"] is None
+    assert claim["verdict"] == "undecided" and claim["points"] == "–"
+    assert number["ours"].endswith(said) and number["n"] == len(ours)
+    assert number["mean"] == pytest.approx(sum(whole) / len(whole))
+
+
+def test_every_claim_and_every_published_number_has_a_row():
+    rows, numbers = scoreboard.comparisons(), scoreboard.numbers()
+    for name, experiment in EXPERIMENTS.items():
+        assert len(experiment.claims) == sum(row["experiment"] == name for row in rows)
+    assert len(numbers) == len(published.numbers())
+    for row in numbers:
+        assert (row["n"] == 0) == row["ours"].startswith("not run")
+        assert row["dataset"] != "ImageNet" or row["ours"] == "not run: ImageNet"
+        assert (row["command"] == "") == row["ours"].startswith("not run:")
+    full = [
+        r for r in rows if r["claim"] == "one cycle at 10,000 is better than step at 80,000"
+    ]
+    assert full[0]["paper"] == "92.4 / 91.2" and full[0]["source"] == "SC Fig. 1a"
+
+
+def test_each_command_names_arms_there_are():
+    rows = [*scoreboard.comparisons(), *scoreboard.numbers()]
+    commands = {row["command"] for row in rows if row["command"]}
+    for command in commands:
+        words = shlex.split(command)
+        assert words[:5] == ["python", "-m", "clr", "sweep", "--experiment"]
+        assert words[6] == "--arms" and set(words[7:]) <= set(EXPERIMENTS[words[5]].arms)
+    command = command.replace("python", sys.executable, 1)
+    done = subprocess.run(f"{command} --list", shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and "runs recorded" in done.stdout
+
+
+def test_without_a_record_its_rows_say_not_run(tmp_path):
+    rows = scoreboard.comparisons(Store(tmp_path))
+    assert {row["verdict"] for row in rows} == {"not run"}
+    assert {row["n"] for row in scoreboard.numbers(Store(tmp_path))} == {0}
+    assert rows[0]["ours"] == "not run / not run" and rows[0]["data"] == "–"
+
+
+def test_json_markdown_and_text_hold_the_same(capsys):
+    content = json.loads(scoreboard.as_json())
+    assert len(content["claims"]) == len(scoreboard.comparisons())
+    for row in content["claims"]:
+        if row["verdict"] in ("reproduced", "not reproduced"):
+            assert row["low"] <= row["difference"] <= row["high"]
+    lines = scoreboard.as_markdown().splitlines()
+    assert len(lines) == 5 + len(content["claims"]) + len(content["published"])
+    text = scoreboard.as_text()
+    for row in content["claims"]:
+        assert row["claim"] in text
+
+
+def test_the_command_line_survives_a_closed_pipe():
+    command = f"{sys.executable} -m clr claims --markdown | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("| claim | source |") and done.stderr == ""
+
+
+def test_notebook_5_shows_what_the_records_say():
+    notebook = nbformat.read(ROOT / "notebooks" / "05_scoreboard.ipynb", as_version=4)
+    shown = [
+        cell.outputs[0]["data"]["text/html"]
+        for cell in notebook.cells
+        if cell.source.startswith("scoreboard.table(rows")
+    ]
+    table = scoreboard.table(scoreboard.comparisons(), scoreboard.CLAIMS[:7])
+    with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
+        html = table.set_index("claim")._repr_html_()
+    assert shown == [html], (
+        "notebook 5 shows other records than data/runs holds. A record that is gone: "
+        "git checkout data/runs, or train it again with the command that "
+        "`python -m clr claims --markdown` names; then make notebooks"
+    )

@@ -1,0 +1,28 @@
+from made import experiment, run
+
+from clr.papers import Arm, tables
+from clr.papers.cyclical import TABLE1
+from clr.policies import Fixed
+
+
+def test_a_row_per_arm_also_when_it_was_not_run():
+    arms = {"fixed": Arm(Fixed(0.1), 20), "exp_range": Arm(Fixed(0.2), 30)}
+    own = experiment(name="mine", arms=arms | {"mine": Arm(Fixed(0.3), 20)})
+    runs = {"fixed": [run([0.1, 0.5, 0.8]), run([0.1, 0.5, 0.9])], "mine": [run([0.1, 0.4])]}
+    table = tables.results(own, runs, beside=TABLE1)
+    assert table.loc["fixed"].tolist() == ["70,000", "81.4", "20", "85.0 ± 7.1", 2, "2.0 h"]
+    assert table.loc["exp_range"].tolist() == ["42,000", "82.2", "30", "not run", 0, "–"]
+    assert table.loc["mine"].tolist() == ["–", "–", "20", "40.0", 1, "2.0 h"]
+    alone = tables.results(own, runs)
+    assert list(alone.columns) == ["our iterations", "ours, %", "n", "time"]
+    broken = run([0.1, 0.1], ended="diverged at iteration 3")
+    table = tables.results(own, runs | {"mine": [broken]})
+    assert table.loc["mine", "ours, %"] == "– (1 of 1 diverged)"
+
+
+def test_made_on_names_data_and_machine():
+    runs = {"a": [run([0, 0.1]), run([0, 0.2])], "b": [run([0, 1], dataset="cifar10")]}
+    assert tables.made_on(runs) == [
+        "CIFAR-10 (8 + 2 images), on a CPU, threads: 1, torch 2",
+        "digits (8 + 2 images), on a CPU, threads: 1, torch 2",
+    ]

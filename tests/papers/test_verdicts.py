@@ -1,0 +1,118 @@
+from math import isnan
+
+import pandas as pd
+import pytest
+from made import experiment, run
+from scipy import stats
+
+from clr.papers import Claim, verdicts
+from clr.papers.verdicts import Summary, decide, interval
+
+
+def test_a_summary_of_runs():
+    whole = Summary.of([run([0.1, 0.5, 0.8]), run([0.1, 0.6, 0.9])])
+    assert (whole.n, whole.diverged) == (2, 0) and whole.mean == pytest.approx(0.85)
+    assert whole.sd == pytest.approx(0.05 * 2**0.5) and whole.text() == "85.0 ± 7.1"
+    assert Summary.of([run([0.1, 0.5, 0.8])], 10).text() == "50.0"
+    assert Summary.of([]).text() == "not run"
+
+
+def test_a_run_that_diverged_is_counted_and_never_averaged():
+    broken = run([0.1, 0.7, 0.1], ended="diverged at iteration 17")
+    both = Summary.of([run([0.1, 0.5, 0.9917]), broken])
+    assert (both.n, both.diverged, both.mean) == (2, 1, 0.9917)
+    assert both.text(2) == "99.17 (1 of 2 diverged)"
+    assert Summary.of([broken]).text() == "– (1 of 1 diverged)"
+    before = Summary.of([broken], 10)  # it had not diverged then
+    assert (before.mean, before.diverged) == (0.7, 0)
+    assert Summary.of([broken], 50).diverged == 1
+
+
+def test_a_finished_run_has_no_accuracy_after_its_end():
+    with pytest.raises(KeyError):
+        Summary.of([run([0.1, 0.5])], 20)
+
+
+def test_verdicts_are_computed_from_the_runs():
+    some = experiment(
+        arms=["triangular2", "fixed", "step"],
+        claims=[
+            Claim("CLR Table 1", "triangular2", "better than", "fixed"),
+            Claim("CLR Table 1", "fixed", "better than", "fixed", None, 10),
+            Claim("control", "triangular2", "better than", "step"),
+        ],
+    )
+    runs = {
+        "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
+        "fixed": [run([0.1, 0.3 + a / 10, a]) for a in (0.70, 0.71)],
+    }
+    table = verdicts.table(some, runs)
+    assert list(table["verdict"]) == ["reproduced", "reproduced", "not run"]
+    assert table.index[0] == "triangular2 at 20 is better than fixed at 20"
+    assert table.index[1] == "fixed at 20 is better than fixed at 10"
+    assert table["difference"].iloc[0].startswith("+10.0 [+7.0, +13.0]")
+    assert table["n"].iloc[0] == "2, 2" and table["who says it"].iloc[0] == "CLR Table 1"
+    single = verdicts.table(some, runs | {"fixed": runs["fixed"][:1]})
+    assert single["verdict"].iloc[0] == "undecided"
+    assert single["difference"].iloc[0] == "+10.5 (no interval)"
+
+
+def test_where_a_run_diverged_there_is_no_difference():
+    claim = Claim("control", "triangular2", "better than", "fixed")
+    broken = run([0.1, 0.1], ended="diverged at iteration 3")
+    runs = {
+        "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)] + [broken],
+        "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
+    }
+    (found,) = verdicts.verdicts(experiment(claims=[claim]), runs)
+    assert found.word == "undecided" and found.points == "–" and isnan(found.low)
+    assert found.ours.text() == "80.5 ± 0.7 (1 of 3 diverged)"
+
+
+@pytest.mark.parametrize(
+    ("relation", "low", "high", "expected"),
+    [
+        ("better than", 0.001, 0.01, "reproduced"),
+        ("better than", -0.001, 0.01, "undecided"),
+        ("better than", -0.01, -0.001, "not reproduced"),
+        ("not worse than", -0.004, 0.3, "reproduced"),
+        ("not worse than", -0.006, 0.3, "undecided"),
+        ("not worse than", -0.02, -0.006, "not reproduced"),
+        ("as good as", -0.004, 0.004, "reproduced"),
+        ("as good as", -0.004, 0.006, "undecided"),
+        ("as good as", -0.006, 0.004, "undecided"),
+        ("as good as", 0.006, 0.02, "not reproduced"),
+        ("as good as", -0.02, -0.006, "not reproduced"),
+        ("as good as", float("nan"), float("nan"), "undecided"),
+    ],
+)
+def test_the_rule(relation, low, high, expected):
+    assert decide(relation, low, high) == expected
+
+
+def test_the_margin_is_the_claims_own():
+    assert decide("not worse than", -0.001, 0.001) == "reproduced"
+    assert decide("not worse than", -0.001, 0.001, margin=0.0005) == "undecided"
+
+
+def test_the_interval_is_welchs():
+    ours, others = [0.81, 0.82, 0.83, 0.81], [0.78, 0.80, 0.82]
+    n, m = len(ours), len(others)
+    shares = [pd.Series(each).var() / len(each) for each in (ours, others)]
+    freedom = sum(shares) ** 2 / (shares[0] ** 2 / (n - 1) + shares[1] ** 2 / (m - 1))
+    half = sum(shares) ** 0.5 * stats.t.ppf(0.975, freedom)
+    difference = sum(ours) / n - sum(others) / m
+    assert interval(ours, others) == pytest.approx((difference - half, difference + half))
+    assert all(map(isnan, interval([0.5, 0.5], [0.25, 0.25])))  # a tie is chance
+    assert all(map(isnan, interval([0.5], [0.4, 0.5])))
+    assert all(map(isnan, interval([0.5, 0.6], [0.4, 0.5], paired=True)))
+
+
+def test_two_moments_of_the_same_runs_are_compared_in_pairs():
+    claim = Claim("control", "a", "better than", "a", None, 10)
+    each = [run([0.1, 0.5, 0.6]), run([0.1, 0.4, 0.52]), run([0.1, 0.6, 0.67])]
+    (found,) = verdicts.verdicts(experiment(arms=["a"], claims=[claim]), {"a": each})
+    ours, others = found.ours.accuracies, found.others.accuracies
+    expected = stats.ttest_rel(ours, others).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert found.word == "reproduced" and min(ours) < max(others)

@@ -1,0 +1,140 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from clr.range_test import COLUMNS, METHODS, RangeTest
+
+LR = np.linspace(0, 1, 101)
+
+
+def curve(rise, fall):
+    """Accuracy 0.1, up to 0.9 in 0.1 from `rise` on, and down again at `fall`."""
+    up = np.interp(LR, [rise, rise + 0.1], [0.1, 0.9])
+    return np.where(fall <= LR, 0.1, up)
+
+
+def test_of(*accuracies, loss=None, lr=LR):
+    loss = np.full(len(lr), 2.0) if loss is None else loss
+    curves = [
+        pd.DataFrame(
+            {"iteration": np.arange(len(lr)), "lr": lr, "train_loss": loss}
+            | {"train_accuracy": np.nan, "test_accuracy": accuracy}
+        )[COLUMNS]
+        for accuracy in accuracies
+    ]
+    return RangeTest(curves, ["finished"] * len(curves))
+
+
+test_of.__test__ = False
+
+
+def read(accuracy, method="accuracy", **kwargs):
+    bounds = test_of(accuracy, **kwargs).bounds(method)
+    return bounds.base_lr, bounds.max_lr
+
+
+def test_bounds_of_a_clean_curve():
+    base, top = read(curve(0.2, 0.7))
+    assert base == pytest.approx(0.225)  # a quarter of the rise is done
+    assert top == pytest.approx(0.29)  # nine tenths
+    assert read(curve(0.2, 0.7), "falls") == (base, pytest.approx(0.69, abs=0.011))
+    assert read(curve(0.2, 0.7), "max/3") == (top / 3, top)
+    assert read(curve(0.2, 0.7), "max/4") == (top / 4, top)
+
+
+def test_single_outliers_do_not_move_the_bounds():
+    accuracy = curve(0.2, 0.7)
+    accuracy[[5, 45]] = 0.9, 0.0
+    assert read(accuracy) == read(curve(0.2, 0.7))
+
+
+def test_a_start_above_the_plateau_is_not_taken_for_the_rise():
+    accuracy = curve(0.2, 0.7)
+    accuracy[:5] = 0.2  # chance, before all predictions become one class
+    assert read(accuracy) == read(curve(0.2, 0.7))
+
+
+def test_noise_moves_them_a_little():
+    noisy = curve(0.2, 0.7) + np.random.default_rng(0).normal(0, 0.02, 101)
+    assert read(noisy) == pytest.approx(read(curve(0.2, 0.7)), abs=0.02)
+
+
+def test_a_peak_before_a_collapse_is_not_taken_for_the_end_of_the_rise():
+    accuracy = np.where(LR < 0.1, 0.8, curve(0.2, 2.0))
+    base, top = read(accuracy)
+    assert 0.2 < base < top < 0.3
+
+
+def test_the_loss_gives_one_rate():
+    loss = np.interp(LR, [0.2, 0.3, 0.6, 1.0], [2.3, 1.0, 0.5, 3.0])
+    bounds = test_of(curve(0.2, 0.7), loss=loss).bounds("loss steepest")
+    assert bounds.base_lr is None and 0.2 < bounds.max_lr <= 0.3 and "one rate" in bounds.why
+    _, tenth = read(curve(0.2, 0.7), "loss minimum/10", loss=loss)
+    assert tenth == pytest.approx(0.06, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "method", "why"),
+    [
+        (np.full(101, 0.1), None, "accuracy", "flat"),
+        (np.linspace(0.3, 0.1, 101), None, "accuracy", "flat"),
+        (np.linspace(0.1, 0.9, 101), None, "accuracy", "never slows"),
+        (np.linspace(0.1, 0.9, 101), None, "max/3", "never slows"),
+        (curve(0.2, 2.0), None, "falls", "never falls"),
+        (np.full(101, 0.1), None, "falls", "flat"),
+        (curve(0.2, 0.7), np.linspace(1, 2, 101), "loss steepest", "monotone"),
+        (curve(0.2, 0.7), np.linspace(2, 1, 101), "loss minimum/10", "monotone"),
+        (np.where(LR < 0.05, 0.1, np.nan), None, "accuracy", "too short: 5 rows"),
+    ],
+)
+def test_a_curve_that_cannot_be_read_says_why(accuracy, loss, method, why):
+    bounds = test_of(accuracy, loss=loss).bounds(method)
+    assert None in (bounds.base_lr, bounds.max_lr) and why in bounds.why
+    assert bounds.method == method
+
+
+def test_a_run_that_broke_at_once_says_where():
+    test = test_of(np.full(101, np.nan))
+    test.ended[0] = "diverged at iteration 1"
+    assert test.bounds().why.endswith("it diverged at iteration 1")
+
+
+def test_seeds_are_read_one_by_one_and_pooled():
+    curves = [curve(rise, 0.8) for rise in (0.2, 0.25, 0.3)]
+    bounds = test_of(*curves).bounds()
+    assert bounds.seeds == tuple(read(each) for each in curves)
+    assert (bounds.base_lr, bounds.max_lr) == bounds.seeds[1]
+    assert bounds.spread() == pytest.approx({"base_lr": 0.325 / 0.225, "max_lr": 0.39 / 0.29})
+    assert np.isnan(test_of(curve(0.2, 0.6)).bounds().spread()["max_lr"])
+
+
+def test_a_seed_that_ended_early_counts_as_far_as_it_went():
+    test = test_of(curve(0.2, 0.7), curve(0.2, 0.7), curve(0.2, 0.7))
+    test.curves[0] = test.curves[0][:32]
+    assert test.bounds().seeds[0][1] is None  # up to 0.31 it has not been seen to end
+    assert test.bounds().max_lr == test_of(curve(0.2, 0.7)).bounds().max_lr
+
+
+def test_a_rise_up_to_the_end_of_an_exponential_ramp_is_seen():
+    lr = np.geomspace(1e-5, 1.0, 101)
+    bounds = test_of(np.linspace(0.1, 0.9, 101), lr=lr).bounds()
+    assert bounds.max_lr is None and "never slows" in bounds.why
+
+
+def test_where_a_run_broke_is_where_it_falls():
+    test = test_of(np.where(LR < 0.6, curve(0.2, 2.0), np.nan))
+    test.ended[0] = "diverged at iteration 60"
+    assert test.bounds("falls").max_lr == pytest.approx(0.59)
+
+
+def test_a_run_that_broke_while_it_rose_is_read_up_to_there():
+    test = test_of(np.where(LR < 0.5, np.linspace(0.1, 0.9, 101), np.nan))
+    assert test.bounds().max_lr is None
+    test.ended[0] = "diverged at iteration 50"
+    assert test.bounds().max_lr == pytest.approx(0.44, abs=0.02)
+
+
+def test_unknown_methods_are_refused():
+    with pytest.raises(ValueError, match="method must be one of accuracy, falls, max/3"):
+        test_of(curve(0.2, 0.7)).bounds("valley")
+    assert len(METHODS) == 6

@@ -1,0 +1,33 @@
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from clr.range_test import COLUMNS, Bounds, RangeTest
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def test_range_test_draws_how_the_bounds_are_read():
+    curve = pd.DataFrame([[0, 0.0, 1, 0, 0.1], [1, 0.5, 1, 0, 0.5], [2, 1.0, 1, 0, 0.9]])
+    curve.columns = COLUMNS
+    test = RangeTest([curve] * 2, ["finished"] * 2)
+    bounds = Bounds(0.25, None, "accuracy", "", ((0.2, None), (0.3, 0.9)))
+    ax = test.plot(bounds)
+    median, down, point, base, top = ax.lines[2:]
+    assert list(down.get_xdata()) == [0.25, 0.25] and list(point.get_xdata()) == [0.25]
+    assert point.get_ydata()[0] == np.interp(0.25, median.get_xdata(), median.get_ydata())
+    assert list(base.get_xdata()) == [0.2, 0.3] and list(top.get_xdata()) == [0.9]
+    labels = [text.get_text() for text in ax.get_legend().texts]
+    assert labels == ["median (n = 2), smoothed", "base_lr = 0.25 (accuracy)"]
+    ax = test.plot(Bounds(None, 0.5, "loss steepest", ""))
+    assert ax.get_ylabel() == "train loss"
+    assert test.plot().get_ylabel() == "test accuracy"

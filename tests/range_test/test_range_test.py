@@ -1,0 +1,337 @@
+import contextlib
+import copy
+import hashlib
+import math
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+
+from clr.policies import ExponentialRangeRamp, RangeRamp, Triangular
+from clr.range_test import lr_range_test
+from clr.scheduler import PolicyLR
+
+CROSS = nn.functional.cross_entropy
+
+
+def blobs(n=64, seed=0):
+    """Two classes that a line tells apart: (inputs, labels)."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    return torch.randn(n, 4, generator=generator) + 3 * labels[:, None], labels
+
+
+def loader(n=64, batch=16, **kwargs):
+    data = torch.utils.data.TensorDataset(*blobs(n))
+    return torch.utils.data.DataLoader(data, batch, shuffle=True, **kwargs)
+
+
+def network():
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+
+def digest(*things) -> str:
+    """A hash of everything a range test could leave behind."""
+    model, optimizer, scaler, batches = things
+    states = [
+        {k: v.tolist() for k, v in model.state_dict().items()},
+        [None if p.grad is None else p.grad.tolist() for p in model.parameters()],
+        [p.requires_grad for p in model.parameters()],
+        [module.training for module in model.modules()],
+        str(optimizer.state_dict()),
+        None if scaler is None else str(scaler.state_dict()),
+        random.getstate(),
+        [str(part) for part in np.random.get_state()],
+        torch.get_rng_state().tolist(),
+        batches.generator and batches.generator.get_state().tolist(),
+    ]
+    return hashlib.sha256(pickle.dumps(states)).hexdigest()
+
+
+class Stop(Exception):
+    pass
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    steps_before=st.integers(0, 3),
+    iterations=st.integers(2, 12),
+    event=st.sampled_from([None, Stop, KeyboardInterrupt, "nan"]),
+    when=st.integers(0, 14),
+    where=st.sampled_from(["loss", "evaluate", "metric"]),
+    optimizer=st.sampled_from([torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop]),
+    scaled=st.booleans(),
+    frozen=st.booleans(),
+    training=st.booleans(),
+    seeds=st.sampled_from([None, [3], [0, 1]]),
+    accumulate=st.integers(1, 2),
+    own_generator=st.booleans(),
+)
+def test_it_leaves_nothing_behind(
+    steps_before, iterations, event, when, where, optimizer, scaled, frozen, training, seeds,
+    accumulate, own_generator,
+):  # fmt: skip
+    model = network()
+    optimizer = optimizer(model.parameters(), lr=0.1)
+    batches = loader(generator=torch.Generator().manual_seed(1) if own_generator else None)
+    scaler = torch.amp.GradScaler("cpu") if scaled else None
+    for inputs, labels in list(batches)[:steps_before]:
+        optimizer.zero_grad()
+        loss = CROSS(model(inputs), labels)
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        optimizer.step() if scaler is None else (scaler.step(optimizer), scaler.update())
+    model.train(training)
+    model[0].requires_grad_(not frozen)
+    before, calls = digest(model, optimizer, scaler, batches), []
+
+    def at(place, value):
+        calls.append(place)
+        if place == where and calls.count(place) == when + 1:
+            if event == "nan":
+                return value * math.nan
+            if event is not None:
+                raise event
+        return value
+
+    with contextlib.suppress(Stop, KeyboardInterrupt):
+        lr_range_test(
+            model, batches, optimizer=optimizer, policy=RangeRamp(0.0, 1.0, iterations),
+            loss=lambda *x: at("loss", CROSS(*x)), metric=lambda *x: at("metric", 0.5),
+            evaluate=lambda m: at("evaluate", 0.5), scaler=scaler, seeds=seeds,
+            accumulate=accumulate, reset=lambda m: m[0].reset_parameters(),
+        )  # fmt: skip
+    assert calls and digest(model, optimizer, scaler, batches) == before
+
+
+def run(model=None, batches=None, iterations=40, top=1.0, **kwargs):
+    torch.manual_seed(0)
+    model = model or nn.Linear(4, 2)
+    optimizer = kwargs.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=0.1)
+    policy = kwargs.pop("policy", RangeRamp(0.0, top, iterations))
+    batches = loader() if batches is None else batches
+    return lr_range_test(
+        model,
+        batches,
+        loss=kwargs.pop("loss", CROSS),
+        optimizer=optimizer,
+        policy=policy,
+        **kwargs,
+    )
+
+
+def test_the_curve_is_that_of_the_plain_loop():
+    torch.manual_seed(0)
+    model, images = nn.Linear(4, 2), [blobs(16, seed) for seed in range(40)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    twin = copy.deepcopy(model)
+    test = run(model, images, optimizer=optimizer, every=4, evaluate=lambda m: m.bias.sum())
+    plain = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9)
+    scheduler, losses, shares = PolicyLR(plain, RangeRamp(0.0, 1.0, 40)), [], []
+    for t, (inputs, labels) in enumerate(images):
+        outputs = twin(inputs)
+        loss = CROSS(outputs, labels)
+        plain.zero_grad()
+        loss.backward()
+        plain.step()
+        scheduler.step()
+        losses.append(loss.item())
+        shares.append((outputs.argmax(1) == labels).float().mean().item())
+        if t % 4 == 3:
+            row = test.curves[0].iloc[(t + 1) // 4]
+            assert row["iteration"] == t + 1 and row["lr"] == plain.param_groups[0]["lr"]
+            assert row["train_loss"] == pytest.approx(np.mean(losses[-4:]))
+            assert row["train_accuracy"] == pytest.approx(np.mean(shares[-4:]))
+            assert row["test_accuracy"] == pytest.approx(twin.bias.sum().item())
+    assert test.ended == ["finished"] and test.watched == "test_accuracy"
+
+
+def test_it_trains_and_tests_in_their_modes():
+    model, seen = network().eval(), []
+
+    def evaluate(m):
+        seen.append(("test", m.training, m[1].training))
+        return 0.5
+
+    def loss(*x):
+        seen.append(("train", model.training, model[1].training))
+        return CROSS(*x)
+
+    run(model, evaluate=evaluate, loss=loss, iterations=4, every=1)
+    assert set(seen) == {("test", False, False), ("train", True, True)} and not model.training
+
+
+def test_micro_batches_are_one_step():
+    whole = run(batches=[blobs(32)], iterations=6, every=1)
+    inputs, labels = blobs(32)
+    halves = run(
+        batches=[(inputs[:16], labels[:16]), (inputs[16:], labels[16:])],
+        iterations=6, every=1, accumulate=2,
+    )  # fmt: skip
+    for column in ("train_loss", "train_accuracy"):
+        assert halves.curves[0][column].tolist() == pytest.approx(
+            whole.curves[0][column].tolist(), nan_ok=True, rel=1e-5
+        )
+
+
+def test_groups_keep_their_ratio_and_a_tensor_stays_one():
+    model, seen = nn.Linear(4, 2), []
+    groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": torch.tensor(0.4)}]
+    optimizer = torch.optim.Adam(groups, lr=torch.tensor(0.1), foreach=False)
+
+    def loss(*x):
+        seen.append([float(group["lr"]) for group in optimizer.param_groups])
+        return CROSS(*x)
+
+    run(model, optimizer=optimizer, loss=loss, iterations=4)
+    assert seen == [pytest.approx([r, 4 * r]) for r in (0.0, 0.25, 0.5, 0.75)]
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1, 0.4])
+
+
+def test_autocast_and_scaler():
+    contexts, scaler = [], torch.amp.GradScaler("cpu", init_scale=8.0)
+
+    def autocast():
+        contexts.append(1)
+        return torch.autocast("cpu", torch.bfloat16)
+
+    test = run(autocast=autocast, scaler=scaler, iterations=5, top=0.1)
+    assert len(contexts) == 5 and test.ended == ["finished"]
+    assert test.curves[0]["train_loss"].iloc[-1] < test.curves[0]["train_loss"].iloc[1]
+
+
+def test_seeds_draw_weights_anew_and_repeat():
+    kwargs = {"seeds": [0, 1, 0], "reset": lambda m: m.reset_parameters(), "iterations": 20}
+    curves = run(**kwargs).curves
+    assert curves[0].equals(curves[2]) and not curves[0].equals(curves[1])
+    bounds = run(**kwargs).bounds()
+    assert len(bounds.seeds) == 3
+
+
+def test_seeds_set_every_generator():
+    drawn = []
+    for before in (9, 10):  # the state before a range test does not matter
+        random.seed(before), np.random.seed(before), torch.manual_seed(before)
+        model = nn.Linear(4, 2)
+        lr_range_test(
+            model,
+            [blobs(16)],
+            loss=CROSS,
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+            policy=RangeRamp(0.0, 0.1, 4),
+            seeds=[3, 4],
+            reset=lambda m: drawn.append(
+                (random.random(), np.random.rand(), torch.rand(1).item())
+            ),
+        )
+    assert drawn[:2] == drawn[2:] and all(a != b for a, b in zip(*drawn[:2], strict=True))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_it_stops_where_the_loss_is_not_finite(value):
+    calls = []
+
+    def loss(*x):
+        calls.append(1)
+        return CROSS(*x) * (value if len(calls) == 7 else 1.0)
+
+    test = run(loss=loss, every=5)
+    assert test.ended == ["diverged at iteration 7"] and len(calls) == 7
+    assert test.curves[0]["iteration"].tolist() == [0, 5, 7]
+
+
+def test_nan_from_the_start_gives_no_bounds_and_says_so():
+    bounds = run(loss=lambda *x: CROSS(*x) * math.nan).bounds()
+    assert (bounds.base_lr, bounds.max_lr) == (None, None)
+    assert bounds.why.endswith("it diverged at iteration 1")
+
+
+def test_it_stops_when_the_loss_has_grown():
+    rows = torch.randn(64, 4)
+    regression = {
+        "loss": lambda y, x: (y - x[:, :2]).square().mean(),
+        "metric": lambda y, x: 0.0,
+    }
+    test = run(batches=[(rows, rows)], top=50.0, iterations=100, every=1, **regression)
+    assert test.ended[0].startswith("diverged at iteration")
+    losses = test.curves[0]["train_loss"]
+    assert losses.iloc[-1] > 4 * losses.iloc[1] >= losses.iloc[-2]
+    on = run(batches=[(rows, rows)], top=3.0, iterations=100, divergence=math.inf, **regression)
+    assert on.ended == ["finished"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("seeds", 3),
+        ("loss", torch.nn.CrossEntropyLoss),
+        ("optimizer", torch.optim.SGD),
+        ("evaluate", [1.0]),
+        ("metric", "accuracy"),
+        ("reset", torch.nn.Linear),
+        ("loss", None),
+        ("metric", None),
+        ("batches", 5),
+    ],
+)
+def test_what_is_not_of_the_right_kind_is_named(argument, value):
+    with pytest.raises(TypeError, match=f"{argument} must be .*; got "):
+        run(**{argument: value})
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="batches must hold at least one batch"):
+        run(batches=[])
+    with pytest.raises(ValueError, match="used up after one pass"):
+        run(batches=iter([blobs()]))
+    sgd, ramp = torch.optim.SGD(network().parameters(), lr=0.1), RangeRamp(0.0, 0.1, 9)
+    with pytest.raises(TypeError, match="model must be a torch.nn.Module; got None"):
+        lr_range_test(None, loader(), loss=CROSS, optimizer=sgd, policy=ramp)
+    with pytest.raises(ValueError, match="policy must have at least 2 iterations"):
+        run(iterations=1)
+    with pytest.raises(ValueError, match="base_lr must not be above max_lr"):
+        run(policy=RangeRamp(1.0, 0.1, 10))
+    with pytest.raises(ValueError, match="must end at its highest rate, .*past_end=cycle"):
+        run(policy=RangeRamp(0.0, 0.1, 10, past_end="cycle"))
+    with pytest.raises(
+        ValueError, match="optimizer must be one of the model's parameters; 2 of"
+    ):
+        run(optimizer=torch.optim.SGD(nn.Linear(4, 2).parameters(), lr=0.1))
+    with pytest.raises(TypeError, match="policy must be a RangeRamp; got Triangular"):
+        run(policy=Triangular(0.1, 0.2, 5))
+    sgd = torch.optim.SGD(nn.Linear(4, 2).parameters(), lr=0.1)
+    with pytest.raises(TypeError, match="takes no scheduler"):
+        run(policy=torch.optim.lr_scheduler.StepLR(sgd, 3))
+    with pytest.raises(ValueError, match="seeds must hold at least one seed"):
+        run(seeds=[])
+    with pytest.raises(ValueError, match="accumulate must be"):
+        run(accumulate=0)
+    with pytest.raises(ValueError, match="every must be"):
+        run(every=0)
+    with pytest.raises(ValueError, match="divergence must be at least 1"):
+        run(divergence=0.5)
+
+
+def test_exponential_ramps():
+    test = run(policy=ExponentialRangeRamp(0.001, 1.0, 30), every=10)
+    assert test.curves[0]["lr"].tolist() == pytest.approx([0.001, 0.01, 0.1, 1.0])
+
+
+def test_a_negative_loss_is_no_divergence():
+    assert run(loss=lambda *x: CROSS(*x) - 10, every=2).ended == ["finished"]
+
+
+def test_a_loaders_own_generator_draws_from_the_seed_and_is_put_back():
+    generator = torch.Generator().manual_seed(5)
+    data = TensorDataset(torch.randn(40, 4), torch.randint(2, (40,)))
+    sampler = BatchSampler(RandomSampler(data, generator=generator), 8, drop_last=False)
+    before = generator.get_state()
+    test = run(batches=DataLoader(data, batch_sampler=sampler), seeds=[0, 1, 0], every=1)
+    assert torch.equal(generator.get_state(), before)
+    first, second, third = test.curves
+    assert first.equals(third) and not first.equals(second)

@@ -1,0 +1,82 @@
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from clr.policies import Triangular
+from clr.runs import Store, record, run_name
+from clr.runs.store import RECORDED
+from clr.training import RunConfig, Training, load
+
+CONFIG = RunConfig(
+    Triangular(0.01, 0.1, 5), 20, model="resnet8", weight_decay=1e-4, test_every=10
+)
+DIGITS = load("digits")
+NAME = run_name(CONFIG, DIGITS.fingerprint)
+
+
+def other(**values):
+    return RunConfig.from_dict(CONFIG.to_dict() | values)
+
+
+def test_provenance(store):
+    block = Store.usual().train(CONFIG).provenance
+    assert block["torch"] == torch.__version__ and block["threads"] == torch.get_num_threads()
+    assert set(block) == {
+        "seconds", "device", "threads", "python", "torch", "numpy", "commit", "written",
+    }  # fmt: skip
+    written = json.loads((store / f"{NAME}.json").read_text())
+    assert written["data"]["fingerprint"] == DIGITS.fingerprint
+    assert str(store) not in json.dumps(written)
+
+
+def test_the_name_is_a_matter_of_config_and_data_alone():
+    assert run_name(other(), DIGITS.fingerprint) == NAME
+    assert NAME.startswith("digits-resnet8-triangular-seed0-")
+    names = {
+        run_name(other(), "0" * 64),
+        run_name(other(seed=1), DIGITS.fingerprint),
+        run_name(other(iterations=21), DIGITS.fingerprint),
+        run_name(other(policy=Triangular(0.01, 0.1, 6).to_dict()), DIGITS.fingerprint),
+    }
+    assert len(names | {NAME}) == 5
+
+
+def test_an_image_folders_path_is_not_in_the_record():
+    a, b = other(dataset="folder:/home/me/x"), other(dataset="folder:/data/x")
+    assert run_name(a, "f" * 64) == run_name(b, "f" * 64)
+    assert "/home" not in json.dumps(record.describe(a))
+
+
+@pytest.mark.parametrize("key", ["ended", "data", "provenance", "history_sha256"])
+def test_a_record_that_lacks_something_is_named(store, key):
+    path = Store.usual().train(CONFIG).path
+    values = json.loads(path.read_text())
+    del values[key]
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=f"{path.name} cannot be used: it has no '{key}'"):
+        record.load(path)
+    assert Store.usual().search(CONFIG) is None
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.json")), ids=lambda p: p.stem)
+def test_committed_records_are_whole_and_under_their_own_name(path):
+    run = record.load(path)
+    assert path.stem == run_name(run.config, run.data["fingerprint"])
+    assert run.provenance["commit"] and not run.provenance["commit"].endswith("+")
+    if run.config.dataset == "digits":
+        assert run.data["fingerprint"] == DIGITS.fingerprint
+
+
+def test_a_committed_record_can_be_repeated():
+    path = next(RECORDED.glob("digits-cifar10_full-triangular-seed0-*.json"))
+    recorded = record.load(path)
+    training = Training(recorded.config, load("digits"))
+    training.record()
+    while training.iteration < 100:
+        training.step()
+        if training.iteration % recorded.config.test_every == 0:
+            training.record()
+    ours, theirs = training.history, recorded.history[: len(training.rows)]
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)

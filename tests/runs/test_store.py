@@ -1,0 +1,328 @@
+import contextlib
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+from clr.policies import Fixed, Triangular
+from clr.runs import NewerFormat, Store, files, locks, record, run_name
+from clr.runs import store as stores
+from clr.training import RunConfig, Training, load
+
+CONFIG = RunConfig(
+    Triangular(0.01, 0.1, 5), 20, model="resnet8", weight_decay=1e-4, test_every=10
+)
+DIGITS = load("digits")
+NAME = run_name(CONFIG, DIGITS.fingerprint)
+
+
+def other(**values):
+    return RunConfig.from_dict(CONFIG.to_dict() | values)
+
+
+def train(config, **options):
+    return Store.usual().train(config, **options)
+
+
+def test_a_run_is_trained_once_and_found_again(store, monkeypatch):
+    first = train(CONFIG)
+    assert sorted(p.name for p in store.iterdir()) == [f"{NAME}.csv", f"{NAME}.json"]
+    monkeypatch.setattr(Training, "run", None)  # training again would fail
+    again = train(CONFIG)
+    assert again.config == CONFIG and again.ended == "finished"
+    pd.testing.assert_frame_equal(again.history, first.history, check_exact=True)
+    assert again.final_accuracy == first.history["test_accuracy"].iloc[-1]
+
+
+def test_a_folder_of_its_own_is_looked_in(store, tmp_path, monkeypatch):
+    own = Store(tmp_path / "own", (tmp_path / "more",))
+    first = own.train(CONFIG)
+    assert first.path == tmp_path / "own" / f"{NAME}.json" and not store.exists()
+    monkeypatch.setattr(Training, "run", None)
+    assert own.train(CONFIG).path == first.path
+    beside = Store(tmp_path / "other", (tmp_path / "own",))
+    assert (
+        beside.train(CONFIG).path == beside.get(CONFIG, DIGITS.fingerprint).path == first.path
+    )
+    assert Store(tmp_path / "other").get(CONFIG, DIGITS.fingerprint) is None
+
+
+def test_the_record_is_the_training(store):
+    expected = Training(CONFIG, DIGITS).run().history
+    assert train(CONFIG).history.equals(expected)
+
+
+def test_live_leaves_out_the_committed_records(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "RECORDED", tmp_path / "recorded")
+    record.save(Training(CONFIG, DIGITS).run(), tmp_path / "recorded", 1.0)
+    assert train(CONFIG).path.parent == tmp_path / "recorded" and not store.exists()
+    assert Store.committed().train(CONFIG).path.parent == tmp_path / "recorded"
+    assert Store.live().train(CONFIG).path.parent == store
+
+
+def test_records_are_searched_without_the_data(store):
+    usual, seed = Store.usual(), other(seed=7)
+    assert usual.search(seed) is None
+    first = train(seed)
+    assert usual.search(seed).path == first.path  # it has come since
+    assert usual.search(other(seed=8)) is None
+    assert usual.search(other(seed=7, iterations=21)) is None
+    there = other(seed=7, dataset="mnist")
+    assert usual.search(there) is None
+    assert usual.search(there, other_data=True).path == first.path
+    assert usual.search(seed, other_data=True) is None
+    assert usual.data_names([there, other(seed=8)]) == {"digits"}
+    (store / f"{first.path.stem}.json").write_text("{")
+    assert Store.usual().search(seed) is None
+
+
+def test_every_committed_record_is_found_by_its_config():
+    committed = Store.committed()
+    for path in sorted(stores.RECORDED.glob("*.json")):
+        run = record.load(path)
+        assert committed.get(run.config, run.data["fingerprint"]).path == path
+        assert committed.search(run.config).config == run.config
+
+
+def test_an_interrupted_run_goes_on_and_ends_bit_identical(store, monkeypatch):
+    expected = Training(CONFIG, DIGITS).run()
+    step, taken = Training.step, []
+
+    def dies(self):
+        step(self)
+        taken.append(1)
+        if len(taken) == 13:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG, checkpoint_seconds=0)
+    left = {f"{NAME}.checkpoint", f"{NAME}.checkpoint.before"}
+    assert {p.name for p in store.iterdir()} == left
+    run = train(CONFIG)
+    assert len(taken) == 13 + 8  # the 13th step was taken, but not yet saved
+    assert run.history.equals(expected.history)
+    assert sorted(p.name for p in store.iterdir()) == [f"{NAME}.csv", f"{NAME}.json"]
+
+
+def damage_csv(store):
+    text = (store / f"{NAME}.csv").read_text()
+    (store / f"{NAME}.csv").write_text(text.replace("0.", "1.", 1))
+
+
+def damage_json(store):
+    (store / f"{NAME}.json").write_text("{")
+
+
+def lose_csv(store):
+    (store / f"{NAME}.csv").unlink()
+
+
+def swap(store):
+    train(other(seed=1))
+    name = run_name(other(seed=1), DIGITS.fingerprint)
+    for suffix in (".csv", ".json"):
+        (store / f"{NAME}{suffix}").write_bytes((store / f"{name}{suffix}").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (damage_csv, "does not have the recorded checksum"),
+        (damage_json, "cannot be used"),
+        (lose_csv, "cannot be used"),
+        (swap, "is of another config"),
+    ],
+)
+def test_a_record_that_is_not_what_it_should_be_is_never_used(store, spoil, says):
+    first = train(CONFIG)
+    spoil(store)
+    with pytest.warns(UserWarning, match=says):
+        again = train(CONFIG)
+    assert again.history.equals(first.history) and again.config == CONFIG
+
+
+def test_a_record_or_checkpoint_from_a_newer_version_is_left_alone(store):
+    train(CONFIG)
+    path = store / f"{NAME}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    before = path.read_bytes()
+    with pytest.raises(NewerFormat, match="has format 99, .* Update the package"):
+        train(CONFIG)
+    assert path.read_bytes() == before
+    path.unlink()
+    content = io.BytesIO()
+    torch.save({"format": 99, "training": {}, "seconds": 1.0}, content)
+    files.write_sealed(store / f"{NAME}.checkpoint", content.getvalue())
+    with pytest.raises(NewerFormat, match="checkpoint has format 99"):
+        train(CONFIG)
+    assert (store / f"{NAME}.checkpoint").exists()
+
+
+LONG = other(iterations=150, test_every=15)
+SCRIPT = f"""
+import sys
+from clr.runs import Store
+from clr.training import RunConfig
+config = RunConfig.from_dict({LONG.to_dict()!r})
+print("ready", flush=True)
+run = Store.usual().train(config, checkpoint_seconds=0.05)
+print("trained" if run.provenance["seconds"] else "", flush=True)
+"""
+
+
+def start():
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+
+
+def checkpointed(process, store):
+    """Wait for the process's next checkpoint; True if there was one before its end."""
+    path = next(iter(store.glob("*.checkpoint")), None) if store.exists() else None
+    before = path.stat().st_mtime_ns if path else 0
+    while process.poll() is None:
+        for path in store.glob("*.checkpoint") if store.exists() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime_ns > before:
+                    return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_run_killed_again_and_again_ends_bit_identical(store):
+    expected = Training(LONG, DIGITS).run().history
+    for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        process = start()
+        assert checkpointed(process, store)
+        process.send_signal(kill)
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode != 0
+        if kill != signal.SIGKILL:
+            assert "stopped at iteration" in out and "goes on from there" in out
+    assert train(LONG).history.equals(expected)
+    assert {path.suffix for path in store.iterdir()} == {".csv", ".json"}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(store, damage):
+    expected = Training(LONG, DIGITS).run().history
+    process = start()
+    assert checkpointed(process, store) and checkpointed(process, store)
+    process.kill()
+    process.communicate()
+    (path,) = store.glob("*.checkpoint")
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 255
+    path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    taken, step = [], Training.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "step", lambda self: (taken.append(1), step(self)))
+        with pytest.warns(UserWarning, match="is damaged; the one before it is used"):
+            assert train(LONG).history.equals(expected)
+    assert 0 < len(taken) < LONG.iterations
+
+
+def test_processes_share_a_store_and_train_each_run_once(store):
+    processes = [start() for _ in range(3)]
+    outs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sum("waiting for it" in out for out in outs) == 2
+    assert {path.suffix for path in store.iterdir()} == {".csv", ".json"}
+    assert train(LONG).history.equals(Training(LONG, DIGITS).run().history)
+
+
+def test_a_dead_process_loses_its_lock(store):
+    process = start()
+    assert checkpointed(process, store)
+    path = store / run_name(LONG, DIGITS.fingerprint)
+    with pytest.raises(locks.Locked, match="another process is training"):
+        train(LONG, wait=False)
+    process.kill()
+    process.communicate()
+    with locks.lock(path, wait=False):
+        pass
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(store, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_sealed", full)
+    with pytest.warns(UserWarning, match="no checkpoint: .*No space left"):
+        assert train(CONFIG, checkpoint_seconds=0).ended == "finished"
+
+
+def test_when_the_record_cannot_be_written_no_step_is_lost(store, monkeypatch):
+    def full(training, folder, seconds):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(CONFIG)
+    monkeypatch.setattr(Training, "step", None)  # training again would fail
+    assert train(CONFIG).ended == "finished"
+
+
+def test_a_diverged_run_is_a_result(store):
+    config = other(policy=Fixed(1e9).to_dict(), model="cifar10_full")
+    run = train(config)
+    assert run.ended.startswith("diverged at iteration ")
+    assert train(config).ended == run.ended
+
+
+def test_a_full_disk_leaves_nothing_half_written(store):
+    script = f"""
+import resource, signal
+from clr.runs import Store
+from clr.training import RunConfig
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+config = RunConfig.from_dict({CONFIG.to_dict()!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+Store.usual().train(config)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "could not write" in done.stderr and "CLR_RUNS" in done.stderr
+    assert list(store.iterdir()) == []
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100
+
+
+def test_a_store_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path / "file" / "runs"))
+    with pytest.raises(OSError, match="could not write .*CLR_RUNS names another folder"):
+        train(CONFIG)
+
+
+def test_two_image_folders_are_two_data_sets(store, tmp_path):
+    from test_datasets import folder
+
+    def of(path):
+        values = {"dataset": f"folder:{path}", "batch_size": 5, "iterations": 2}
+        return RunConfig.from_dict(CONFIG.to_dict() | values)
+
+    one, two = (
+        of(folder(tmp_path / name, ("RGB",) * 5, ((8, 8),) * 5)) for name in ("one", "two")
+    )
+    usual, first = Store.usual(), train(one)
+    assert usual.search(one).path == first.path and usual.search(two) is None
+    (tmp_path / "else").mkdir()
+    path = folder(tmp_path / "else" / "one", ("L",) * 5, ((8, 8),) * 5)  # the same last name
+    assert usual.search(of(path)) is None
+    shutil.rmtree(path)  # then the name has to do
+    assert usual.search(of(path)).path == first.path

@@ -1,0 +1,86 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from clr import cli
+from clr.papers.cyclical import REHEARSAL
+from clr.runs import Store, record
+
+
+def run(*args):
+    return cli.main(["sweep", *map(str, args)])
+
+
+def test_what_is_recorded_is_said_without_the_data(store, capsys):
+    assert run("--experiment", "table1", "--seeds", 1, "--list") == 0
+    out = capsys.readouterr().out
+    assert "table1: exp_range seed 0 on cifar10, 42,000 iterations: not run" in out
+    assert "0 of 14 runs recorded" in out
+    assert re.search(
+        r"table1: fixed seed 0 .*: not run \(on folder:cifar10-jpeg: 80.2 %\)", out
+    )
+    assert run("--list", "--experiment", "table1", "--dataset", "folder:cifar10-jpeg") == 0
+    assert "fixed seed 0 on folder:cifar10-jpeg, 70,000 iterations: recorded, 80.2" in (
+        capsys.readouterr().out
+    )
+    Store.usual().train(REHEARSAL.config("fixed"))
+    assert run("--experiment", "rehearsal", "--seeds", 1, "--list") == 0
+    out = capsys.readouterr().out
+    assert "rehearsal: fixed seed 0 on digits, 60 iterations: recorded, 9" in out
+    assert "1 of 4 runs recorded" in out
+
+
+def test_only_the_arms_that_are_asked_for(store, capsys):
+    arms = "--list", "--seeds", 1, "--arms", "triangular2, one stage", "fixed"
+    assert run("--experiment", "table1", *arms) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" seed")[0] for line in lines[:-1]] == [
+        "table1: triangular2, one stage",
+        "table1: fixed",
+    ]
+    assert run("--experiment", "table1", "--arms", "fixd") == 2
+    said = capsys.readouterr().err
+    assert "--arms must be one of fixed, triangular2" in said
+    assert "'triangular2, one stage'" in said  # a name with a comma in it
+
+
+def test_a_bad_scheduler_or_device_is_named(store, capsys):
+    pytest.importorskip("distributed")
+    some = "--experiment", "rehearsal", "--seeds", 1
+    for bad in ("foo", "localhost:x"):
+        assert run(*some, "--scheduler", bad) == 2
+        said = capsys.readouterr().err
+        assert f"--scheduler must be tcp://HOST:PORT; got '{bad}'" in said
+    assert run(*some, "--device", "gpu") == 2
+    assert "must be cpu, cuda or cuda:N; got 'gpu'" in capsys.readouterr().err
+
+
+def test_bad_arguments(store, capsys):
+    assert run("--experiment", "table9") == 2
+    assert "--experiment must be one of table1, tenth" in capsys.readouterr().err
+    assert run("--experiment", "rehearsal", "--seeds", 1, "--dataset", "cifar11") == 1
+    assert "FAILED, ValueError: dataset must be one of digits" in capsys.readouterr().out
+
+
+def test_works_without_papermill_and_jupyter(store):
+    script = """
+import sys
+for name in ("papermill", "nbconvert", "nbformat", "jupyter_client", "IPython", "ipykernel"):
+    sys.modules[name] = None
+from clr.cli import main
+raise SystemExit(main(["sweep", "--experiment", "rehearsal", "--list"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "0 of 20 runs recorded" in done.stdout, done.stderr
+
+
+def test_a_diverged_run_is_named_in_the_list(store, capsys):
+    path = Store.usual().train(REHEARSAL.config("fixed")).path
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"ended": "diverged at iteration 7"}))
+    assert record.load(path).ended == "diverged at iteration 7"
+    run("--experiment", "rehearsal", "--seeds", 1, "--list")
+    assert "recorded, diverged at iteration 7" in capsys.readouterr().out
