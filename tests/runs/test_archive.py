@@ -17,9 +17,7 @@ def histories(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*.csv")}
 
 
-def test_records_move_between_machines_as_one_file(
-    store, expected, tmp_path, monkeypatch, capsys
-):
+def test_records_move_between_machines_as_one_file(store, tmp_path, monkeypatch, capsys):
     arguments = ["--experiment", "rehearsal", "--seeds", 1]
     REHEARSAL.train(Store.usual(), seeds=1)
     file = tmp_path / "records.tar.gz"
