@@ -10,7 +10,7 @@ from math import isnan
 import pandas as pd
 
 from clr.papers import EXPERIMENTS, published
-from clr.papers.experiment import Experiment
+from clr.papers.experiment import Claim, Experiment
 from clr.papers.verdicts import Summary, verdicts
 from clr.printing import percent
 from clr.range_test import RangeTest
@@ -28,6 +28,13 @@ def _made(each: Sequence[Run]) -> dict[str, str]:
 def _command(experiment: Experiment, arms: Sequence[str]) -> str:
     names = shlex.join(dict.fromkeys(arms))
     return f"python -m clr sweep --experiment {experiment.name} --arms {names}"
+
+
+def _source(experiment: Experiment, claim: Claim) -> str:
+    """Who says it, in print."""
+    if not claim.control:
+        return claim.source
+    return "our question" if experiment.paper == "ours" else f"{experiment.paper} our control"
 
 
 def _or_none(value: float) -> float | None:
@@ -58,9 +65,7 @@ def comparisons(store: Store | None = None) -> list[dict]:
                     "claim": verdict.text,
                     "experiment": experiment.name,
                     "protocol": experiment.protocol,
-                    "source": f"{experiment.paper} our control"
-                    if claim.control
-                    else claim.source,
+                    "source": _source(experiment, claim),
                     "control": claim.control,
                     "paper": " / ".join(percent(a, None, verdict.digits) for a in theirs)
                     or "–",

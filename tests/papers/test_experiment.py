@@ -16,6 +16,7 @@ def test_the_experiments_by_name():
     assert list(EXPERIMENTS) == [
         "table1", "tenth", "laptop", "range_test", "stepsize", "subset", "rehearsal",
         "superconvergence", "superconvergence_more", "superconvergence_small", "mnist",
+        "matched_ends",
     ]  # fmt: skip
     for name, each in EXPERIMENTS.items():
         assert each.name == name and each.about.strip() and each.paper in ("CLR", "SC", "ours")
@@ -25,8 +26,22 @@ def test_a_protocol_of_ours_says_what_it_breaks():
     ours = {name for name, each in EXPERIMENTS.items() if each.protocol == "ours"}
     assert ours == {
         "tenth", "laptop", "stepsize", "subset", "rehearsal", "superconvergence_small",
+        "matched_ends",
     }  # fmt: skip
-    assert all(EXPERIMENTS[name].breaks for name in ours - {"rehearsal"})
+    assert all(EXPERIMENTS[name].breaks for name in ours - {"rehearsal", "matched_ends"})
+
+
+def test_matched_ends_have_one_mean_and_one_end():
+    arms = {name: arm for name, arm in EXPERIMENTS["matched_ends"].arms.items()}
+    assert len(arms) == 10 and {arm.iterations for arm in arms.values()} == {4000}
+    for name, arm in arms.items():
+        low = 0.001 if "to 0.001" in name else 0.0
+        rates = arm.policy(np.arange(4001))
+        assert (rates.max(), rates[-1]) == (0.006, low)
+        assert rates.mean() == pytest.approx((0.006 + low) / 2, rel=1e-3)
+        assert arm.settings.get("shuffle", False) == name.endswith("shuffled")
+    laptop = EXPERIMENTS["laptop"].config("triangular")
+    assert EXPERIMENTS["matched_ends"].config("two cycles, to 0.001") == laptop
 
 
 def test_an_unknown_arm_in_a_claim_is_an_error_when_the_experiment_is_defined():
