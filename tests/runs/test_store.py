@@ -317,7 +317,8 @@ def test_two_image_folders_are_two_data_sets(store, tmp_path):
         return RunConfig.from_dict(CONFIG.to_dict() | values)
 
     one, two = (
-        of(folder(tmp_path / name, ("RGB",) * 5, ((8, 8),) * 5)) for name in ("one", "two")
+        of(folder(tmp_path / name, (mode,) * 5, ((8, 8),) * 5))
+        for name, mode in (("one", "RGB"), ("two", "L"))
     )
     usual, first = Store.usual(), train(one)
     assert usual.search(one).path == first.path and usual.search(two) is None
