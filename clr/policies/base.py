@@ -13,6 +13,15 @@ import numpy as np
 from clr import checks
 from clr.policies.waves import WAVES, a_wave
 
+_LAST = 2**63 - 1  # the last iteration that an int64 holds
+
+
+def _are_integers(t):
+    """Whether an array holds integers; those beyond 64 bits are in it as objects."""
+    if t.dtype.kind == "O":
+        return t.size > 0 and all(isinstance(each, int) for each in t.flat)
+    return t.dtype.kind in "iu"
+
 
 def between(low, high, share):
     """`low` where share is 0, `high` where it is 1, both to the last bit."""
@@ -78,12 +87,17 @@ class Policy:
         the end of a policy that has one (see `past_end`).
         """
         t = np.asarray(iteration)
-        if t.dtype.kind not in "iu":
+        if not _are_integers(t):
             raise TypeError(
-                f"iteration must be an integer or an array of integers; got {iteration!r}"
+                "iteration must be an integer or an array of integers; "
+                f"got {checks.shown(iteration)}"
             )
         if t.size and t.min() < 0:
-            raise ValueError(f"iteration must be at least 0; got {t.min()}")
+            raise ValueError(f"iteration must be at least 0; got {checks.shown(int(t.min()))}")
+        if t.size and t.max() > _LAST:
+            raise ValueError(
+                f"iteration must be at most {_LAST}; got {checks.shown(int(t.max()))}"
+            )
         t = self._inside(t.astype(np.int64, copy=False))
         values = np.asarray(self._values(t), dtype=np.float64)
         return float(values) if t.ndim == 0 else values

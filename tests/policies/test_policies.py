@@ -288,6 +288,20 @@ nan = float("nan")
         (lambda: p.Fixed(LOW)(-1), "iteration must be at least 0; got -1"),
         (lambda: p.Fixed(LOW)(1.0), "iteration must be an integer"),
         (lambda: p.RangeRamp(0, 1, 10)(11), "iteration 11 is past the end .* at 10"),
+        (lambda: p.Fixed(10**400), r"base_lr must be finite .*; got about 10\*\*400"),
+        (lambda: p.Fixed(-(10**5000)), r"base_lr must be .*; got about -10\*\*5000"),
+        (lambda: p.Fixed(LOW)(10**400), r"iteration must be at most .*; got about 10\*\*400"),
+        (lambda: p.Step(LOW, 10**5000), r"drops must be .*; got about 10\*\*5000"),
+        (lambda: p.Fixed([LOW] * 100), "base_lr must be a number.*; got a value of type list"),
+        (
+            lambda: p.Triangular(LOW, HIGH, 10**400),
+            r"stepsize must be .*at least 1 and at most 9007199254740992; got about 10\*\*400",
+        ),
+        (lambda: p.Triangular(LOW, HIGH, 2**53 + 1), "stepsize must be .* at most 9007199"),
+        (
+            lambda: p.Fixed(LOW)(np.array([0, 2**63], np.uint64)),
+            "iteration must be at most 9223372036854775807; got 9223372036854775808",
+        ),
     ],
 )
 def test_bad_arguments_are_named(make, says):
