@@ -27,6 +27,7 @@ from clr.policies import (
     Triangular2,
 )
 from clr.scheduler import PolicyLR
+from clr.training import RunConfig
 
 POLICY = Triangular2(0.01, 0.1, 7)
 
@@ -67,6 +68,77 @@ def test_momentum_is_driven_when_asked():
         group = each.param_groups[0]
         assert group.get("momentum", 0.85) == 0.85
         assert group.get("betas", (0.85, 0.999)) == (0.85, 0.999)
+
+
+class Wild(Policy, name="wild"):
+    """0.9, from iteration 5 on a value that no momentum can have."""
+
+    late = 1.0
+
+    def _values(self, t):
+        return np.where(t < 5, 0.9, self.late)
+
+
+@pytest.mark.parametrize("late", [1.0, -0.1, float("nan")])
+def test_a_momentum_out_of_range_never_reaches_the_optimizer(monkeypatch, late):
+    monkeypatch.setattr(Wild, "late", late)
+    sgd = optimizer(momentum=0.5)
+    scheduler = PolicyLR(sgd, POLICY, momentum=Wild())
+    follow(scheduler, 4)
+    with pytest.raises(ValueError, match="momentum at iteration 5 must be .* below 1; got"):
+        scheduler.step()
+    assert sgd.param_groups[0]["momentum"] == 0.9
+    says = "momentum_policy at iteration 5 must be at least 0 and below 1; got"
+    with pytest.raises(ValueError, match=says):  # the same check
+        RunConfig(POLICY, 10, momentum_policy=Wild())
+    RunConfig(POLICY, 4, momentum_policy=Wild())
+
+
+def all_of(scheduler):
+    """Everything that a scheduler and its optimizer hold, to compare."""
+    own = {k: v for k, v in vars(scheduler).items() if k not in ("optimizer", "_blocks")}
+    return copy.deepcopy((own, scheduler.optimizer.state_dict()))
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda scheduler: scheduler.step(),
+        lambda scheduler: scheduler.step(99),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, iteration=99)),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, iteration=1.5)),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, iteration=-2)),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, lr=[0.2, "0.1"])),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, lr=[0.2, None])),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
+def test_a_failed_call_changes_nothing(fail):
+    momentum = Stages(((OneCycleMomentum(0.85, 0.95, 5), 10),), past_end="hold")
+    sgd = optimizer(groups=2, momentum=0.5)
+    scheduler = PolicyLR(sgd, [POLICY, RangeRamp(0, 1, 10)], momentum=momentum)
+    follow(scheduler, 10)
+    before = all_of(scheduler)
+    with pytest.raises((ValueError, TypeError)):
+        fail(scheduler)
+    assert all_of(scheduler) == before
+    again = PolicyLR(optimizer(groups=2, momentum=0.5), scheduler.policies, momentum=momentum)
+    again.load_state_dict(scheduler.state_dict())
+    assert again.get_last_lr() == [POLICY(10), 1.0]
+
+
+def changed(scheduler, **values):
+    return scheduler.state_dict() | values
+
+
+@pytest.mark.parametrize("last_epoch", [-1, 10])
+def test_a_scheduler_that_is_refused_leaves_the_optimizer_alone(last_epoch):
+    sgd = optimizer(momentum=0.5)
+    before = copy.deepcopy(sgd.state_dict())
+    momentum = Fixed(1.0 if last_epoch == -1 else 0.9)
+    with pytest.raises(ValueError, match="momentum at iteration 0|iteration 11 is past"):
+        PolicyLR(sgd, RangeRamp(0, 1, 10), momentum=momentum, last_epoch=last_epoch)
+    assert sgd.state_dict() == before
 
 
 def test_an_optimizer_without_momentum_has_none_to_drive():
