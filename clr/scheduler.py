@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Optimizer, RMSprop
 from torch.optim.lr_scheduler import LRScheduler
 
 from clr import checks
@@ -108,14 +109,29 @@ class PolicyLR(LRScheduler):
         each group and a group was added since.
         """
         rates, momentum = self._at(self.last_epoch)
-        for group in self.optimizer.param_groups if momentum is not None else ():
-            if "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
-            else:
-                _set(group, "momentum", momentum)
+        if momentum is not None:
+            self._set_momentum(momentum)
         return rates
 
     _get_closed_form_lr = get_lr  # what torch calls to set an iteration
+
+    def _set_momentum(self, value: float) -> None:
+        for group in self.optimizer.param_groups:
+            if "betas" not in group:
+                _set(group, "momentum", value)
+            elif isinstance(group["betas"][0], Tensor):
+                group["betas"][0].fill_(value)
+            else:
+                group["betas"] = (value, *group["betas"][1:])
+            if isinstance(self.optimizer, RMSprop) and value > 0:
+                self._add_missing_buffers(group["params"])
+
+    def _add_missing_buffers(self, parameters: list[Tensor]) -> None:
+        """The momentum buffers that `RMSprop` makes only if its first step has a momentum."""
+        for each in parameters:
+            state = self.optimizer.state.get(each)
+            if state and "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(each)
 
     def step(self, epoch: int | None = None) -> None:
         """Set the rates of the next iteration, to be called after `optimizer.step()`.

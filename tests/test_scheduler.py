@@ -258,6 +258,44 @@ def test_a_rate_that_is_a_tensor_stays_one():
     assert again.optimizer.param_groups[0]["lr"] == rate
 
 
+def test_a_beta_that_is_a_tensor_stays_one():
+    beta = torch.tensor(0.9)
+    adam = optimizer(torch.optim.Adam, betas=(beta, torch.tensor(0.999)))
+    momentum = OneCycleMomentum(0.85, 0.95, 10)
+    follow(PolicyLR(adam, POLICY, momentum=momentum), 3)
+    assert adam.param_groups[0]["betas"][0] is beta and beta == torch.tensor(momentum(3))
+
+
+class Late(Policy, name="late"):
+    """No momentum at first, then 0.9."""
+
+    def _values(self, t):
+        return np.where(t < 3, 0.0, 0.9)
+
+
+@pytest.mark.parametrize("scheduled", [0, 3])
+def test_rmsprop_may_begin_without_momentum(scheduled):
+    """Three steps without momentum, under the scheduler or before it is built."""
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    rmsprop = torch.optim.RMSprop([weight], lr=0.1)
+    scheduler = None
+    expected, average, buffer = weight.detach().clone(), 0.0, 0.0
+    for t in range(8):
+        if t == scheduled:
+            policies = {"policy": Fixed(0.1), "momentum": Late()}
+            scheduler = PolicyLR(rmsprop, **policies, last_epoch=t - 1)
+        weight.grad = 2 * weight.detach()
+        rmsprop.step()
+        gradient = 2 * expected  # the formula of RMSprop's documentation
+        average = 0.99 * average + 0.01 * gradient**2
+        direction = gradient / (average.sqrt() + 1e-8)
+        buffer = 0.9 * buffer + direction if t >= 3 else 0.0
+        expected = expected - 0.1 * (buffer if t >= 3 else direction)
+        if scheduler is not None:
+            scheduler.step()
+    assert torch.allclose(weight, expected, rtol=1e-9, atol=1e-12)
+
+
 # --- what breaks torch's CyclicLR and OneCycleLR -----------------------------------
 # Each test takes a scheduler of ours and one of torch's. torch's is expected to fail; when it
 # passes, torch has mended that bug, pytest says XPASS and the list in notebook 1 is too long.
