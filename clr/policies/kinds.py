@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from clr import checks
-from clr.policies.base import Policy, between
+from clr.policies.base import Policy, a_policy, between
 from clr.policies.waves import a_wave, triangle
 
 _PAST_END = checks.among(("raise", "hold", "cycle"))
@@ -122,8 +122,12 @@ class Triangular(Policy, name="triangular"):
             side = np.where(from_top < 0, side, down)
         return self.wave(np.abs(from_top) / side)
 
+    def _swing(self, t):
+        """How far the rate is above its lower bound, as a share of `max_lr - base_lr`."""
+        return self._share(t)
+
     def _values(self, t):
-        return between(self.base_lr, self.max_lr, self._share(t))
+        return between(self.base_lr, self.max_lr, self._swing(t))
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,8 +149,12 @@ class ExpRange(Triangular, name="exp_range"):
 
     gamma: Annotated[float, checks.gamma]
 
+    def _swing(self, t):
+        return self._share(t) * np.power(self.gamma, t)
+
     def _values(self, t):
-        return np.power(self.gamma, t) * super()._values(t)
+        within = between(self.base_lr, self.max_lr, self._share(t))
+        return np.power(self.gamma, t) * within
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,17 +162,49 @@ class ExpRangeAmplitude(ExpRange, name="exp_range_amplitude"):
     """exp_range as PyTorch and Keras have it: only the amplitude shrinks, by `gamma**t`."""
 
     def _values(self, t):
-        share = self._share(t) * np.power(self.gamma, t)
-        return between(self.base_lr, self.max_lr, share)
+        return between(self.base_lr, self.max_lr, self._swing(t))
 
 
 @dataclass(frozen=True, repr=False)
 class ExpRangeCycle(ExpRange, name="exp_range_cycle"):
     """exp_range as some articles have it: the amplitude shrinks by `gamma**cycle`."""
 
+    def _swing(self, t):
+        return self._share(t) * np.power(self.gamma, self.cycle(t))
+
     def _values(self, t):
-        share = self._share(t) * np.power(self.gamma, self.cycle(t))
-        return between(self.base_lr, self.max_lr, share)
+        return between(self.base_lr, self.max_lr, self._swing(t))
+
+
+def _cyclical(name, value):
+    if not isinstance(a_policy(name, value), Triangular):
+        raise TypeError(
+            f"{name} must be a cyclical policy (Triangular, Triangular2 or an exp_range); "
+            f"got {checks.shown(value)}"
+        )
+    return value
+
+
+@dataclass(frozen=True, repr=False)
+class CyclicalMomentum(Policy, name="cyclical_momentum"):
+    """The momentum that goes with a cyclical policy of the rate: high where the rate is low.
+
+        rate = ExpRangeAmplitude(0.001, 0.006, stepsize=2000, gamma=0.9999)
+        PolicyLR(sgd, rate, momentum=CyclicalMomentum(0.8, 0.9, rate))
+
+    From `max_momentum` down to `base_momentum` while the rate of `lr_policy` rises, and back;
+    where the policy makes the rate's swing smaller, the momentum's becomes smaller by the same
+    factor. The opposite direction is that of 1803.09820, "Cyclical momentum". For Triangular,
+    Triangular2 and ExpRangeAmplitude the values are those of PyTorch's `CyclicLR` with
+    `cycle_momentum=True`.
+    """
+
+    base_momentum: Annotated[float, checks.momentum]
+    max_momentum: Annotated[float, checks.momentum]
+    lr_policy: Annotated[Triangular, _cyclical]
+
+    def _values(self, t):
+        return between(self.max_momentum, self.base_momentum, self.lr_policy._swing(t))
 
 
 @dataclass(frozen=True, repr=False)
