@@ -1,15 +1,18 @@
-"""`PolicyLR`: a torch scheduler that follows a policy, one step an iteration.
+"""`PolicyLR`: a torch scheduler that follows a policy, one step per iteration.
 
 optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
-scheduler = PolicyLR(optimizer, Triangular(0.001, 0.006, stepsize=2000))
-for images, labels in batches:
-    ...
-    optimizer.step()
-    scheduler.step()  # after every batch, not after every epoch
+scheduler = PolicyLR(optimizer, Triangular(base_lr=0.001, max_lr=0.006, stepsize=2000))
+for epoch in range(epochs):
+    for images, labels in batches:
+        optimizer.zero_grad()
+        loss(model(images), labels).backward()
+        optimizer.step()
+        scheduler.step()  # after every batch, not once per epoch
 """
 
 from __future__ import annotations
 
+import numbers
 import sys
 from collections.abc import Sequence
 
@@ -21,15 +24,26 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from clr import checks
 from clr.policies import Policy, policy_from_dict
-from clr.policies.base import a_policy_or_none
+from clr.policies.base import a_policy, a_policy_or_none
+from clr.policies.words import NamesOurArguments
+
+__all__ = ["PolicyLR"]
 
 _BLOCK = 1024  # policy values computed at once: a step then costs a list index
 
 
-class PolicyLR(LRScheduler):
+class PolicyLR(NamesOurArguments, LRScheduler):
     """Sets every group's lr to `policy(iteration)`, times its `lr_mult` if it has one.
 
-    `policy` may be a list, one policy a parameter group. `momentum`, a policy too, drives the
+        scheduler = PolicyLR(optimizer, Triangular(base_lr=0.001, max_lr=0.006, stepsize=2000))
+        for epoch in range(epochs):
+            for images, labels in batches:
+                optimizer.zero_grad()
+                loss(model(images), labels).backward()
+                optimizer.step()
+                scheduler.step()  # after every batch, not once per epoch
+
+    `policy` may be a list, one policy per parameter group. `momentum`, a policy too, drives the
     momentum (for the Adam family `betas[0]`); without it the momentum is left alone. A value of
     it below 0 or from 1 up is a ValueError at its iteration. What the optimizer or an earlier
     scheduler had as lr plays no part. `last_epoch`, PyTorch's word, is
@@ -50,11 +64,12 @@ class PolicyLR(LRScheduler):
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
-                f"optimizer must be a torch.optim.Optimizer; got {checks.shown(optimizer)}"
+                f"optimizer must be a torch.optim.Optimizer; got {checks.shown(optimizer)} "
+                "(the order of the arguments is PolicyLR(optimizer, policy))"
             )
         self.optimizer = optimizer
-        self.policies = (policy,) if isinstance(policy, Policy) else _policies(policy)
-        self.one_a_group = not isinstance(policy, Policy)
+        self.one_a_group = isinstance(policy, Sequence) and not isinstance(policy, str)
+        self.policies = _policies(policy) if self.one_a_group else (a_policy("policy", policy),)
         a_policy_or_none("momentum", momentum)
         for group in optimizer.param_groups if momentum is not None else ():
             if not {"momentum", "betas"} & set(group):
@@ -139,6 +154,13 @@ class PolicyLR(LRScheduler):
         `epoch`, PyTorch's word, is an iteration to go to instead. A step that raises leaves
         the scheduler and the optimizer as they were.
         """
+        if epoch is not None:
+            if not isinstance(epoch, numbers.Integral):
+                raise TypeError(
+                    "epoch must be an iteration, a whole number at least 0, or left out; got "
+                    f"{checks.shown(epoch)} (PolicyLR takes no loss: call scheduler.step())"
+                )
+            epoch = checks.count("epoch", epoch)
         before = self.last_epoch, self._step_count
         try:
             super().step(epoch)
@@ -210,8 +232,9 @@ def _set(group: dict, name: str, value: float | Tensor) -> None:
         group[name] = value
 
 
-def _policies(value: object) -> tuple[Policy, ...]:
-    each = tuple(value) if isinstance(value, Sequence) else ()
-    if not each or not all(isinstance(policy, Policy) for policy in each):
-        raise TypeError(f"policy must be a clr Policy, or one a parameter group; got {value!r}")
-    return each
+def _policies(value: Sequence[object]) -> tuple[Policy, ...]:
+    if not value:
+        raise ValueError(
+            f"policy must be a clr Policy, or one per parameter group; got {value!r}"
+        )
+    return tuple(a_policy(f"policy[{i}]", each) for i, each in enumerate(value))

@@ -197,11 +197,61 @@ def test_state_of_another_policy_or_other_groups_is_refused():
 
 @pytest.mark.parametrize("bad", [0.1, None, lambda t: 0.1, [], [POLICY, 0.1], "fixed"])
 def test_anything_but_a_policy_is_refused(bad):
-    with pytest.raises(TypeError, match="policy must be a clr Policy"):
+    with pytest.raises((TypeError, ValueError), match=r"policy(\[1\])? must be a clr Policy"):
         PolicyLR(optimizer(), bad)
     if bad is not None:
         with pytest.raises(TypeError, match="momentum must be a clr Policy"):
             PolicyLR(optimizer(), POLICY, momentum=bad)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda sgd: PolicyLR(sgd, Triangular),
+            r"policy must be a clr Policy; got the class Triangular, call it: "
+            r"Triangular\(base_lr=..., max_lr=..., stepsize=...\)$",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, [POLICY, Fixed]),
+            r"policy\[1\] must be .*the class Fixed, call it: Fixed\(base_lr=...\)$",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, POLICY, momentum=OneCycleMomentum),
+            r"momentum must be .*the class OneCycleMomentum, call it: OneCycleMomentum\(",
+        ),
+        (
+            lambda sgd: PolicyLR(POLICY, sgd),
+            r"optimizer must be a torch.optim.Optimizer; got Triangular2\(.*\) \(the order of "
+            r"the arguments is PolicyLR\(optimizer, policy\)\)$",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, sgd),
+            "policy must be a clr Policy; got a value of type SGD",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, POLICY, cycle_momentum=True),
+            "PolicyLR has no argument 'cycle_momentum': .*momentum=CyclicalMomentum",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, base_lr=0.01, max_lr=0.1, step_size_up=7),
+            r"no argument 'base_lr': it is an argument of a policy, as in PolicyLR\(opti",
+        ),
+    ],
+)
+def test_misuse_is_answered_with_what_to_write(make, says):
+    with pytest.raises(TypeError, match=says):
+        make(optimizer(momentum=0.5))
+
+
+@pytest.mark.parametrize("loss", [0.35, 2.0, torch.tensor(0.35), float("nan")])
+def test_a_step_takes_no_loss(loss):
+    scheduler = PolicyLR(optimizer(), POLICY)
+    with pytest.raises(TypeError, match=r"PolicyLR takes no loss: call scheduler.step\(\)"):
+        scheduler.step(loss)
+    assert scheduler.last_epoch == 0
+    with pytest.raises(ValueError, match="epoch must be a whole number, at least 0; got -3"):
+        scheduler.step(-3)
 
 
 @pytest.mark.parametrize("bad", [-2, 1.5, "3"])

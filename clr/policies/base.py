@@ -12,6 +12,7 @@ import numpy as np
 
 from clr import checks
 from clr.policies.waves import WAVES, a_wave
+from clr.policies.words import NamesOurArguments
 
 _LAST = 2**63 - 1  # the last iteration that an int64 holds
 
@@ -31,8 +32,14 @@ def between(low, high, share):
 
 def a_policy(name, value) -> Policy:
     """The check for a policy."""
+    if isinstance(value, type) and issubclass(value, Policy):
+        given = ", ".join(f"{f.name}=..." for f in fields(value) if f.default is MISSING)
+        raise TypeError(
+            f"{name} must be a clr Policy; got the class {value.__name__}, call it: "
+            f"{value.__name__}({given})"
+        )
     if not isinstance(value, Policy):
-        raise TypeError(f"{name} must be a clr Policy; got {value!r}")
+        raise TypeError(f"{name} must be a clr Policy; got {checks.shown(value)}")
     return value
 
 
@@ -41,8 +48,18 @@ def a_policy_or_none(name, value) -> Policy | None:
     return None if value is None else a_policy(name, value)
 
 
+def a_rate(name, value) -> float:
+    """The check for a learning rate: one number, not one per parameter group."""
+    if isinstance(value, (list, tuple)):
+        raise TypeError(
+            f"{name} must be a number; got {checks.shown(value)} (for a policy per parameter "
+            "group give PolicyLR a list of policies)"
+        )
+    return checks.rate(name, value)
+
+
 @dataclass(frozen=True, repr=False)
-class Policy:
+class Policy(NamesOurArguments):
     """Base of all policies. A subclass gives `name`, its fields and `_values`.
 
     A field is declared with the check of its values, `stepsize: Annotated[int, checks.whole]`

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from clr import checks
-from clr.policies.base import Policy, a_policy, between
+from clr.policies.base import Policy, a_policy, a_rate, between
 from clr.policies.waves import a_wave, triangle
 
 _PAST_END = checks.among(("raise", "hold", "cycle"))
@@ -23,7 +23,7 @@ _PAST_END = checks.among(("raise", "hold", "cycle"))
 class Fixed(Policy, name="fixed"):
     """The same rate at every iteration (Caffe's "fixed")."""
 
-    base_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
 
     def _values(self, t):
         return np.full(t.shape, self.base_lr)
@@ -36,7 +36,7 @@ class Step(Policy, name="step"):
     Caffe's CIFAR-10 baseline is `Step(0.001, drops=(60_000, 65_000))` to 70,000.
     """
 
-    base_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
     drops: Annotated[tuple[int, ...], checks.rising]
     gamma: Annotated[float, checks.gamma] = 0.1
 
@@ -51,7 +51,7 @@ class Step(Policy, name="step"):
 class Exp(Policy, name="exp"):
     """`base_lr * gamma**t` (Caffe's "exp"; CLR 4.1.1)."""
 
-    base_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
     gamma: Annotated[float, checks.gamma]
 
     def _values(self, t):
@@ -62,7 +62,7 @@ class Exp(Policy, name="exp"):
 class Inv(Policy, name="inv"):
     """`base_lr * (1 + gamma * t) ** -power` (Caffe's "inv", its MNIST example)."""
 
-    base_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
     gamma: Annotated[float, checks.gamma]
     power: Annotated[float, checks.rate]
 
@@ -78,8 +78,8 @@ class Decay(Policy, name="decay"):
     `wave=hann` it falls along a half cosine.
     """
 
-    base_lr: Annotated[float, checks.rate]
-    max_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
+    max_lr: Annotated[float, a_rate]
     stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
     wave: Annotated[Callable, a_wave] = triangle
@@ -97,8 +97,8 @@ class Triangular(Policy, name="triangular"):
     Cycles begin at exactly `base_lr`, tops are exactly `max_lr`.
     """
 
-    base_lr: Annotated[float, checks.rate]
-    max_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
+    max_lr: Annotated[float, a_rate]
     stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
     stepsize_down: Annotated[int | None, checks.whole_or_none] = None
@@ -215,8 +215,8 @@ class OneCycle(Policy, name="one_cycle"):
     `base_lr / 1000` from there on.
     """
 
-    base_lr: Annotated[float, checks.rate]
-    max_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
+    max_lr: Annotated[float, a_rate]
     stepsize: Annotated[int, checks.whole]
 
     def _values(self, t):
@@ -247,8 +247,8 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
 class RangeRamp(Policy, name="range_ramp"):
     """The LR range test's ramp: `base_lr` at 0, `max_lr` at `iterations` (CLR 3.3)."""
 
-    base_lr: Annotated[float, checks.rate]
-    max_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
+    max_lr: Annotated[float, a_rate]
     iterations: Annotated[int, checks.whole]
     _: KW_ONLY
     past_end: Annotated[str, _PAST_END] = "raise"
@@ -286,9 +286,12 @@ class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
 
 def _stages(name, value):
     try:
-        pairs = tuple((policy, checks.whole("a stage's length", n)) for policy, n in value)
-        if not pairs or not all(isinstance(policy, Policy) for policy, _ in pairs):
-            raise TypeError(f"got {value!r}")
+        pairs = tuple(
+            (a_policy("a stage's policy", policy), checks.whole("a stage's length", n))
+            for policy, n in value
+        )
+        if not pairs:
+            raise ValueError(f"got {value!r}")
         for i, (policy, n) in enumerate(pairs, 1):
             policy(n if i == len(pairs) else n - 1)  # raises if the policy ends before that
     except (TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import pytest
 
+import clr
 from clr import checks, policies
 from clr.policies import WAVES, Fixed, Policy, Triangular, known, policy_from_dict, welch
 from clr.policies.waves import a_wave
@@ -115,6 +116,22 @@ def test_every_policy_and_wave_is_a_public_name():
     assert {cls.__name__ for cls in ours} | set(WAVES) <= set(policies.__all__)
     assert all(hasattr(policies, name) for name in policies.__all__)
     assert ours[0] is Fixed and Triangular in ours
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("Triangular", "clr.policies"),
+        ("hann", "clr.policies"),
+        ("PolicyLR", "clr.scheduler"),
+        ("lr_range_test", "clr.range_test"),
+    ],
+)
+def test_a_name_imported_from_the_package_says_where_it_is(name, where):
+    with pytest.raises(ImportError, match=f": from {where} import {name}"):
+        exec(f"from clr import {name}")
+    exec(f"from {where} import {name}")
+    assert not hasattr(clr, "triangular") and not hasattr(clr, "np")
 
 
 @pytest.mark.parametrize("module", ["clr.policies", "clr.policies.base"])

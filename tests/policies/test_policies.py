@@ -320,6 +320,32 @@ nan = float("nan")
             lambda: p.CyclicalMomentum(0.8, 0.9, p.Fixed(0.1)),
             r"lr_policy must be a cyclical policy \(Triangular, .*; got Fixed",
         ),
+        (
+            lambda: p.Triangular(LOW, HIGH, step_size_up=2000),
+            "Triangular has no argument 'step_size_up': write stepsize, as in T",
+        ),
+        (
+            lambda: p.Triangular(LOW, HIGH, 2000, step_size_down=100),
+            "no argument 'step_size_down': write stepsize_down, as in T",
+        ),
+        (
+            lambda: p.Triangular2(LOW, HIGH, 2000, mode="triangular2"),
+            "no argument 'mode': .* a class .*: Triangular, Triangular2, and ExpRangeAmplitude",
+        ),
+        (
+            lambda: p.Triangular(LOW, HIGH, 2000, cycle_momentum=False),
+            r"no argument 'cycle_momentum': .*momentum=CyclicalMomentum\(0.8, 0.9, policy\)",
+        ),
+        (lambda: p.OneCycle(LOW, HIGH, total_steps=90), "'total_steps': write stepsize, the"),
+        (lambda: p.Fixed(lr=0.1), "Fixed has no argument 'lr': write base_lr"),
+        (
+            lambda: p.Triangular([LOW, LOW], HIGH, 10),
+            r"base_lr must be a number; got \[0.001, 0.001\] .*a list of policies",
+        ),
+        (
+            lambda: p.Stages(((p.Fixed, 5),)),
+            r"policy must be a clr Policy; got the class Fixed, call it: Fixed\(base_lr=...\)",
+        ),
         (lambda: p.Stages(()), "stages must be .policy, iterations. pairs"),
         (lambda: p.Stages(((p.Fixed(0.1), 0),)), "stages must be .*at least 1; got 0"),
         (lambda: p.Stages(((0.1, 5),)), "stages must be"),
