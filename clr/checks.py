@@ -35,13 +35,16 @@ def shown(value: object) -> str:
     )
 
 
+def _exact(value: Any) -> Any:
+    """A real number to compare: Python compares integers and floats without rounding."""
+    return value if isinstance(value, numbers.Rational) else float(value)
+
+
 def real(name: str, value: object, low: float, high: float, allowed: str) -> float:
     """A finite number from `low` to `high`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, {allowed}; got {shown(value)}")
-    # Python compares an integer and a float exactly, without making a float of the integer.
-    exact = value if isinstance(value, numbers.Rational) else float(value)
-    if not low <= exact <= high:  # also refuses NaN
+    if not low <= _exact(value) <= high:  # also refuses NaN
         raise ValueError(f"{name} must be {allowed}; got {shown(value)}")
     return float(value)
 
@@ -64,7 +67,7 @@ def momentum(name: str, value: object) -> float:
 def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:
     """A whole number from `low` up, to `high`; 2000.0 counts as 2000."""
     allowed = f"a whole number, at least {low}"
-    if high < 2**53 or (isinstance(value, numbers.Real) and value > high):
+    if high < 2**53 or (isinstance(value, numbers.Real) and _exact(value) > high):
         allowed += f" and at most {high}"
     number = real(name, value, low, high, allowed)
     if number != int(number):

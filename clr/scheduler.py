@@ -68,8 +68,10 @@ class PolicyLR(NamesOurArguments, LRScheduler):
                 "(the order of the arguments is PolicyLR(optimizer, policy))"
             )
         self.optimizer = optimizer
-        self.one_a_group = isinstance(policy, Sequence) and not isinstance(policy, str)
-        self.policies = _policies(policy) if self.one_a_group else (a_policy("policy", policy),)
+        if isinstance(policy, Sequence) and not isinstance(policy, str):
+            self.policies, self.one_per_group = _policies(policy), True
+        else:
+            self.policies, self.one_per_group = (a_policy("policy", policy),), False
         a_policy_or_none("momentum", momentum)
         for group in optimizer.param_groups if momentum is not None else ():
             if not {"momentum", "betas"} & set(group):
@@ -103,7 +105,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
         if self.momentum is not None:
             momentum = self._value(-1, self.momentum, t)
             checks.momentum(f"momentum at iteration {t}", momentum)
-        if self.one_a_group:
+        if self.one_per_group:
             if len(groups) != len(self.policies):
                 raise ValueError(
                     f"policy must be one policy, or one for each of the {len(groups)} "
@@ -216,7 +218,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
         # within a SequentialLR the rates are another scheduler's: as they were
         for group, lr in zip(groups, rates, strict=True):
             _set(group, "lr", lr)
-        self.last_epoch, self._last_lr = iteration, rates
+        self.last_epoch, self._last_lr = iteration, [*rates]
         self._step_count = self.last_epoch + 1
 
 

@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated
+from typing import Annotated, Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from clr import checks
 from clr.policies.base import Policy, a_policy, a_rate, between
-from clr.policies.waves import a_wave, triangle
+from clr.policies.waves import Wave, a_wave, triangle
 
 _PAST_END = checks.among(("raise", "hold", "cycle"))
 
@@ -25,7 +25,7 @@ class Fixed(Policy, name="fixed"):
 
     base_lr: Annotated[float, a_rate]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return np.full(t.shape, self.base_lr)
 
 
@@ -40,7 +40,7 @@ class Step(Policy, name="step"):
     drops: Annotated[tuple[int, ...], checks.rising]
     gamma: Annotated[float, checks.gamma] = 0.1
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         # Dividing by (1/gamma)**k gives 0.0001 and 0.00001 where multiplying by
         # 0.1**k gives 1.0000000000000003e-05.
         passed = np.searchsorted(self.drops, t, side="right")
@@ -54,7 +54,7 @@ class Exp(Policy, name="exp"):
     base_lr: Annotated[float, a_rate]
     gamma: Annotated[float, checks.gamma]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return self.base_lr * np.power(self.gamma, t)
 
 
@@ -66,7 +66,7 @@ class Inv(Policy, name="inv"):
     gamma: Annotated[float, checks.gamma]
     power: Annotated[float, checks.rate]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return self.base_lr * (1.0 + self.gamma * t) ** -self.power
 
 
@@ -82,9 +82,9 @@ class Decay(Policy, name="decay"):
     max_lr: Annotated[float, a_rate]
     stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
-    wave: Annotated[Callable, a_wave] = triangle
+    wave: Annotated[Wave, a_wave] = triangle
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         x = np.minimum(t, self.stepsize) / self.stepsize
         return between(self.base_lr, self.max_lr, self.wave(x))
 
@@ -102,31 +102,34 @@ class Triangular(Policy, name="triangular"):
     stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
     stepsize_down: Annotated[int | None, checks.whole_or_none] = None
-    wave: Annotated[Callable, a_wave] = triangle
+    wave: Annotated[Wave, a_wave] = triangle
 
     @property
     def period(self) -> int:
         """Iterations in one cycle."""
         return self.stepsize + (self.stepsize_down or self.stepsize)
 
-    def cycle(self, iteration):
+    @overload
+    def cycle(self, iteration: int | np.integer) -> int: ...
+    @overload
+    def cycle(self, iteration: npt.ArrayLike) -> np.ndarray: ...
+    def cycle(self, iteration: npt.ArrayLike) -> int | np.ndarray:
         """The cycle an iteration is in, counted from 0."""
-        return np.asarray(iteration) // self.period
+        cycle = np.asarray(iteration) // self.period
+        return int(cycle) if np.ndim(cycle) == 0 else cycle
 
-    def _share(self, t):
+    def _share(self, t: np.ndarray) -> np.ndarray:
         """The window's value: 0 at a cycle's ends, 1 at its top."""
         from_top = t % self.period - self.stepsize
         down = self.stepsize_down or self.stepsize
-        side = self.stepsize
-        if down != side:
-            side = np.where(from_top < 0, side, down)
+        side = np.where(from_top < 0, self.stepsize, down)
         return self.wave(np.abs(from_top) / side)
 
-    def _swing(self, t):
+    def _swing(self, t: np.ndarray) -> np.ndarray:
         """How far the rate is above its lower bound, as a share of `max_lr - base_lr`."""
         return self._share(t)
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return between(self.base_lr, self.max_lr, self._swing(t))
 
 
@@ -134,8 +137,8 @@ class Triangular(Policy, name="triangular"):
 class Triangular2(Triangular, name="triangular2"):
     """`Triangular` whose amplitude is halved at the end of each cycle (CLR 3.1)."""
 
-    def _share(self, t):
-        halvings = np.minimum(self.cycle(t), 2000)  # 2**-2000 is 0 already
+    def _share(self, t: np.ndarray) -> np.ndarray:
+        halvings = np.minimum(t // self.period, 2000)  # 2**-2000 is 0 already
         return np.ldexp(super()._share(t), -halvings.astype(np.intc))
 
 
@@ -149,10 +152,10 @@ class ExpRange(Triangular, name="exp_range"):
 
     gamma: Annotated[float, checks.gamma]
 
-    def _swing(self, t):
+    def _swing(self, t: np.ndarray) -> np.ndarray:
         return self._share(t) * np.power(self.gamma, t)
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         within = between(self.base_lr, self.max_lr, self._share(t))
         return np.power(self.gamma, t) * within
 
@@ -161,7 +164,7 @@ class ExpRange(Triangular, name="exp_range"):
 class ExpRangeAmplitude(ExpRange, name="exp_range_amplitude"):
     """exp_range as PyTorch and Keras have it: only the amplitude shrinks, by `gamma**t`."""
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return between(self.base_lr, self.max_lr, self._swing(t))
 
 
@@ -169,20 +172,21 @@ class ExpRangeAmplitude(ExpRange, name="exp_range_amplitude"):
 class ExpRangeCycle(ExpRange, name="exp_range_cycle"):
     """exp_range as some articles have it: the amplitude shrinks by `gamma**cycle`."""
 
-    def _swing(self, t):
-        return self._share(t) * np.power(self.gamma, self.cycle(t))
+    def _swing(self, t: np.ndarray) -> np.ndarray:
+        return self._share(t) * np.power(self.gamma, t // self.period)
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return between(self.base_lr, self.max_lr, self._swing(t))
 
 
-def _cyclical(name, value):
-    if not isinstance(a_policy(name, value), Triangular):
+def _cyclical(name: str, value: object) -> Triangular:
+    policy = a_policy(name, value)
+    if not isinstance(policy, Triangular):
         raise TypeError(
             f"{name} must be a cyclical policy (Triangular, Triangular2 or an exp_range); "
-            f"got {checks.shown(value)}"
+            f"got {checks.shown(policy)}"
         )
-    return value
+    return policy
 
 
 @dataclass(frozen=True, repr=False)
@@ -203,7 +207,7 @@ class CyclicalMomentum(Policy, name="cyclical_momentum"):
     max_momentum: Annotated[float, checks.momentum]
     lr_policy: Annotated[Triangular, _cyclical]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return between(self.max_momentum, self.base_momentum, self.lr_policy._swing(t))
 
 
@@ -219,7 +223,7 @@ class OneCycle(Policy, name="one_cycle"):
     max_lr: Annotated[float, a_rate]
     stepsize: Annotated[int, checks.whole]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         up = between(self.base_lr, self.max_lr, np.minimum(t / self.stepsize, 1.0))
         down = self.max_lr * (2 * self.stepsize - t) / self.stepsize
         after = self.base_lr / 1000
@@ -238,7 +242,7 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
     max_momentum: Annotated[float, checks.momentum]
     stepsize: Annotated[int, checks.whole]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         share = Triangular2(0.0, 1.0, self.stepsize)(t)
         return between(self.max_momentum, self.base_momentum, share)
 
@@ -258,12 +262,12 @@ class RangeRamp(Policy, name="range_ramp"):
         """The last iteration of the ramp."""
         return self.iterations
 
-    def _in_order(self, low, high):
+    def _in_order(self, low: str, high: str) -> None:
         super()._in_order(low, high)
         if low == "base_lr" and self.base_lr == self.max_lr:
             raise ValueError(f"base_lr must be below max_lr; both are {self.max_lr}")
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return between(self.base_lr, self.max_lr, t / self.iterations)
 
 
@@ -271,7 +275,7 @@ class RangeRamp(Policy, name="range_ramp"):
 class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
     """`RangeRamp` that multiplies by the same factor at each iteration; not from 0."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.base_lr == 0:
             raise ValueError(
@@ -279,12 +283,12 @@ class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
                 "(RangeRamp, the linear one, can start at 0)"
             )
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         share = t / self.iterations
         return self.base_lr ** (1.0 - share) * self.max_lr**share
 
 
-def _stages(name, value):
+def _stages(name: str, value: Any) -> tuple[tuple[Policy, int], ...]:
     try:
         pairs = tuple(
             (a_policy("a stage's policy", policy), checks.whole("a stage's length", n))
@@ -317,7 +321,7 @@ class Stages(Policy, name="stages"):
         """The sum of the stages' lengths."""
         return sum(iterations for _, iterations in self.stages)
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         starts = [0, *itertools.accumulate(n for _, n in self.stages)][:-1]
         which = np.searchsorted(starts, t, side="right") - 1
         values = np.empty(t.shape)
