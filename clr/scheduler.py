@@ -43,11 +43,12 @@ class PolicyLR(NamesOurArguments, LRScheduler):
                 optimizer.step()
                 scheduler.step()  # after every batch, not once per epoch
 
-    `policy` may be a list, one policy per parameter group. `momentum`, a policy too, drives the
-    momentum (for the Adam family `betas[0]`); without it the momentum is left alone. A value of
-    it below 0 or from 1 up is a ValueError at its iteration. What the optimizer or an earlier
-    scheduler had as lr plays no part. `last_epoch`, PyTorch's word, is
-    the last iteration that is done, -1 at the start: with k, the next is k + 1.
+    `policy` may be a list, one policy per parameter group. `momentum`, a policy too (such as
+    `CyclicalMomentum`), drives the momentum, for the Adam family `betas[0]`; without it the
+    momentum is left alone. A momentum below 0, or of 1 or more, is a ValueError at the
+    iteration where the policy reaches it. What the optimizer or an earlier scheduler had as lr
+    plays no part. `last_epoch`, PyTorch's word, is the last iteration that is done, -1 at the
+    start: with k, the next is k + 1.
 
     The state is the iteration, the rates and the policies, as plain values. Loading it sets the
     optimizer's lr at once; ValueError if it was saved under other policies (to go on under a

@@ -316,13 +316,6 @@ def test_a_beta_that_is_a_tensor_stays_one():
     assert adam.param_groups[0]["betas"][0] is beta and beta == torch.tensor(momentum(3))
 
 
-class Late(Policy, name="late"):
-    """No momentum at first, then 0.9."""
-
-    def _values(self, t):
-        return np.where(t < 3, 0.0, 0.9)
-
-
 @pytest.mark.parametrize("scheduled", [0, 3])
 def test_rmsprop_may_begin_without_momentum(scheduled):
     """Three steps without momentum, under the scheduler or before it is built."""
@@ -332,8 +325,8 @@ def test_rmsprop_may_begin_without_momentum(scheduled):
     expected, average, buffer = weight.detach().clone(), 0.0, 0.0
     for t in range(8):
         if t == scheduled:
-            policies = {"policy": Fixed(0.1), "momentum": Late()}
-            scheduler = PolicyLR(rmsprop, **policies, last_epoch=t - 1)
+            momentum = Stages(((Fixed(0.0), 3), (Fixed(0.9), 10)))
+            scheduler = PolicyLR(rmsprop, Fixed(0.1), momentum=momentum, last_epoch=t - 1)
         weight.grad = 2 * weight.detach()
         rmsprop.step()
         gradient = 2 * expected  # the formula of RMSprop's documentation
