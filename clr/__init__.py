@@ -9,3 +9,18 @@ range_test   the LR range test, for any model
 The laboratory (the `lab` extra) trains the papers' experiments, records the runs, judges the
 papers' claims by them and shows them in notebooks: `python -m clr --help`.
 """
+
+from typing import TYPE_CHECKING
+
+if not TYPE_CHECKING:  # a type checker would take every name for one that exists
+
+    def __getattr__(name: str):
+        """ImportError that says where a public name is; AttributeError for any other name."""
+        import importlib
+        from importlib.util import find_spec
+
+        if not name.startswith("_") and find_spec(f"clr.{name}") is None:
+            for module in ("clr.policies", "clr.scheduler", "clr.range_test"):
+                if name in importlib.import_module(module).__all__:
+                    raise ImportError(f"{name} is in {module}: from {module} import {name}")
+        raise AttributeError(f"module 'clr' has no attribute {name!r}")

@@ -9,22 +9,43 @@ A dataclass declares the check of a field in the field's annotation,
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
 
+def shown(value: object) -> str:
+    """`value` as an error message shows it: its repr, or its type if the repr is too long.
+
+    An integer beyond 64 bits is shown as a power of ten.
+    """
+    if isinstance(value, numbers.Integral) and abs(int(value)) > 2**64:
+        return f"about {'-' * (value < 0)}10**{round(math.log10(abs(int(value))))}"
+    text = repr(value)
+    return (
+        text
+        if len(text) <= 200 and "\n" not in text
+        else f"a value of type {type(value).__name__}"
+    )
+
+
+def _exact(value: Any) -> Any:
+    """A real number to compare: Python compares integers and floats without rounding."""
+    return value if isinstance(value, numbers.Rational) else float(value)
+
+
 def real(name: str, value: object, low: float, high: float, allowed: str) -> float:
     """A finite number from `low` to `high`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, {allowed}; got {value!r}")
-    if not low <= float(value) <= high:  # also refuses NaN
-        raise ValueError(f"{name} must be {allowed}; got {value!r}")
+        raise TypeError(f"{name} must be a number, {allowed}; got {shown(value)}")
+    if not low <= _exact(value) <= high:  # also refuses NaN
+        raise ValueError(f"{name} must be {allowed}; got {shown(value)}")
     return float(value)
 
 
@@ -45,10 +66,12 @@ def momentum(name: str, value: object) -> float:
 
 def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:
     """A whole number from `low` up, to `high`; 2000.0 counts as 2000."""
-    allowed = f"a whole number, at least {low}" + f" and at most {high}" * (high < 2**53)
+    allowed = f"a whole number, at least {low}"
+    if high < 2**53 or (isinstance(value, numbers.Real) and _exact(value) > high):
+        allowed += f" and at most {high}"
     number = real(name, value, low, high, allowed)
     if number != int(number):
-        raise ValueError(f"{name} must be {allowed}; got {value!r}")
+        raise ValueError(f"{name} must be {allowed}; got {shown(value)}")
     return int(number)
 
 
@@ -65,10 +88,10 @@ def whole_or_none(name: str, value: object) -> int | None:
 def rising(name: str, value: object) -> tuple[int, ...]:
     """Whole numbers in rising order."""
     if not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be whole numbers in rising order; got {value!r}")
+        raise TypeError(f"{name} must be whole numbers in rising order; got {shown(value)}")
     numbers_ = tuple(whole(name, item) for item in value)
     if list(numbers_) != sorted(set(numbers_)):
-        raise ValueError(f"{name} must be in rising order; got {value!r}")
+        raise ValueError(f"{name} must be in rising order; got {shown(value)}")
     return numbers_
 
 
@@ -76,7 +99,7 @@ def one_of(name: str, value: T, allowed: Collection[T]) -> T:
     """One of the values in `allowed`."""
     if value not in tuple(allowed):
         known = ", ".join(repr(item) if "," in str(item) else str(item) for item in allowed)
-        raise ValueError(f"{name} must be one of {known}; got {value!r}")
+        raise ValueError(f"{name} must be one of {known}; got {shown(value)}")
     return value
 
 
@@ -88,7 +111,7 @@ def among(allowed: Collection[T]) -> Callable[[str, T], T]:
 def flag(name: str, value: object) -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False; got {value!r}")
+        raise TypeError(f"{name} must be True or False; got {shown(value)}")
     return value
 
 
@@ -98,7 +121,7 @@ _DECLARED: WeakKeyDictionary[type, dict[str, Callable]] = WeakKeyDictionary()  #
 _USUAL = {int: "whole", float: "rate", bool: "flag"}  # what is suggested for a field
 
 
-def fields(instance):
+def fields(instance: Any) -> None:
     """Run the check of each field of a dataclass instance, and set what the check returns.
 
     Raises what the checks raise, and TypeError for a field that is declared without one.
@@ -125,7 +148,7 @@ def declared(cls: type) -> dict[str, Callable]:
     return _DECLARED[cls]
 
 
-def _check_of(cls, name, hint) -> Callable:
+def _check_of(cls: type, name: str, hint: Any) -> Callable:
     if typing.get_origin(hint) is typing.Annotated:
         for each in hint.__metadata__:
             if callable(each):

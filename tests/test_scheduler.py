@@ -27,6 +27,7 @@ from clr.policies import (
     Triangular2,
 )
 from clr.scheduler import PolicyLR
+from clr.training import RunConfig
 
 POLICY = Triangular2(0.01, 0.1, 7)
 
@@ -67,6 +68,77 @@ def test_momentum_is_driven_when_asked():
         group = each.param_groups[0]
         assert group.get("momentum", 0.85) == 0.85
         assert group.get("betas", (0.85, 0.999)) == (0.85, 0.999)
+
+
+class Wild(Policy, name="wild"):
+    """0.9, from iteration 5 on a value that no momentum can have."""
+
+    late = 1.0
+
+    def _values(self, t):
+        return np.where(t < 5, 0.9, self.late)
+
+
+@pytest.mark.parametrize("late", [1.0, -0.1, float("nan")])
+def test_a_momentum_out_of_range_never_reaches_the_optimizer(monkeypatch, late):
+    monkeypatch.setattr(Wild, "late", late)
+    sgd = optimizer(momentum=0.5)
+    scheduler = PolicyLR(sgd, POLICY, momentum=Wild())
+    follow(scheduler, 4)
+    with pytest.raises(ValueError, match="momentum at iteration 5 must be .* below 1; got"):
+        scheduler.step()
+    assert sgd.param_groups[0]["momentum"] == 0.9
+    says = "momentum_policy at iteration 5 must be at least 0 and below 1; got"
+    with pytest.raises(ValueError, match=says):  # the same check
+        RunConfig(POLICY, 10, momentum_policy=Wild())
+    RunConfig(POLICY, 4, momentum_policy=Wild())
+
+
+def all_of(scheduler):
+    """Everything that a scheduler and its optimizer hold, to compare."""
+    own = {k: v for k, v in vars(scheduler).items() if k not in ("optimizer", "_blocks")}
+    return copy.deepcopy((own, scheduler.optimizer.state_dict()))
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda scheduler: scheduler.step(),
+        lambda scheduler: scheduler.step(99),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, iteration=99)),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, iteration=1.5)),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, iteration=-2)),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, lr=[0.2, "0.1"])),
+        lambda scheduler: scheduler.load_state_dict(changed(scheduler, lr=[0.2, None])),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
+def test_a_failed_call_changes_nothing(fail):
+    momentum = Stages(((OneCycleMomentum(0.85, 0.95, 5), 10),), past_end="hold")
+    sgd = optimizer(groups=2, momentum=0.5)
+    scheduler = PolicyLR(sgd, [POLICY, RangeRamp(0, 1, 10)], momentum=momentum)
+    follow(scheduler, 10)
+    before = all_of(scheduler)
+    with pytest.raises((ValueError, TypeError)):
+        fail(scheduler)
+    assert all_of(scheduler) == before
+    again = PolicyLR(optimizer(groups=2, momentum=0.5), scheduler.policies, momentum=momentum)
+    again.load_state_dict(scheduler.state_dict())
+    assert again.get_last_lr() == [POLICY(10), 1.0]
+
+
+def changed(scheduler, **values):
+    return scheduler.state_dict() | values
+
+
+@pytest.mark.parametrize("last_epoch", [-1, 10])
+def test_a_scheduler_that_is_refused_leaves_the_optimizer_alone(last_epoch):
+    sgd = optimizer(momentum=0.5)
+    before = copy.deepcopy(sgd.state_dict())
+    momentum = Fixed(1.0 if last_epoch == -1 else 0.9)
+    with pytest.raises(ValueError, match="momentum at iteration 0|iteration 11 is past"):
+        PolicyLR(sgd, RangeRamp(0, 1, 10), momentum=momentum, last_epoch=last_epoch)
+    assert sgd.state_dict() == before
 
 
 def test_an_optimizer_without_momentum_has_none_to_drive():
@@ -125,11 +197,61 @@ def test_state_of_another_policy_or_other_groups_is_refused():
 
 @pytest.mark.parametrize("bad", [0.1, None, lambda t: 0.1, [], [POLICY, 0.1], "fixed"])
 def test_anything_but_a_policy_is_refused(bad):
-    with pytest.raises(TypeError, match="policy must be a clr Policy"):
+    with pytest.raises((TypeError, ValueError), match=r"policy(\[1\])? must be a clr Policy"):
         PolicyLR(optimizer(), bad)
     if bad is not None:
         with pytest.raises(TypeError, match="momentum must be a clr Policy"):
             PolicyLR(optimizer(), POLICY, momentum=bad)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda sgd: PolicyLR(sgd, Triangular),
+            r"policy must be a clr Policy; got the class Triangular, call it: "
+            r"Triangular\(base_lr=..., max_lr=..., stepsize=...\)$",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, [POLICY, Fixed]),
+            r"policy\[1\] must be .*the class Fixed, call it: Fixed\(base_lr=...\)$",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, POLICY, momentum=OneCycleMomentum),
+            r"momentum must be .*the class OneCycleMomentum, call it: OneCycleMomentum\(",
+        ),
+        (
+            lambda sgd: PolicyLR(POLICY, sgd),
+            r"optimizer must be a torch.optim.Optimizer; got Triangular2\(.*\) \(the order of "
+            r"the arguments is PolicyLR\(optimizer, policy\)\)$",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, sgd),
+            "policy must be a clr Policy; got a value of type SGD",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, POLICY, cycle_momentum=True),
+            "PolicyLR has no argument 'cycle_momentum': .*momentum=CyclicalMomentum",
+        ),
+        (
+            lambda sgd: PolicyLR(sgd, base_lr=0.01, max_lr=0.1, step_size_up=7),
+            r"no argument 'base_lr': it is an argument of a policy, as in PolicyLR\(opti",
+        ),
+    ],
+)
+def test_misuse_is_answered_with_what_to_write(make, says):
+    with pytest.raises(TypeError, match=says):
+        make(optimizer(momentum=0.5))
+
+
+@pytest.mark.parametrize("loss", [0.35, 2.0, torch.tensor(0.35), float("nan")])
+def test_a_step_takes_no_loss(loss):
+    scheduler = PolicyLR(optimizer(), POLICY)
+    with pytest.raises(TypeError, match=r"PolicyLR takes no loss: call scheduler.step\(\)"):
+        scheduler.step(loss)
+    assert scheduler.last_epoch == 0
+    with pytest.raises(ValueError, match="epoch must be a whole number, at least 0; got -3"):
+        scheduler.step(-3)
 
 
 @pytest.mark.parametrize("bad", [-2, 1.5, "3"])
@@ -184,6 +306,37 @@ def test_a_rate_that_is_a_tensor_stays_one():
     again = PolicyLR(optimizer(torch.optim.Adam, lr=torch.tensor(0.5)), POLICY)
     again.load_state_dict(scheduler.state_dict())
     assert again.optimizer.param_groups[0]["lr"] == rate
+
+
+def test_a_beta_that_is_a_tensor_stays_one():
+    beta = torch.tensor(0.9)
+    adam = optimizer(torch.optim.Adam, betas=(beta, torch.tensor(0.999)))
+    momentum = OneCycleMomentum(0.85, 0.95, 10)
+    follow(PolicyLR(adam, POLICY, momentum=momentum), 3)
+    assert adam.param_groups[0]["betas"][0] is beta and beta == torch.tensor(momentum(3))
+
+
+@pytest.mark.parametrize("scheduled", [0, 3])
+def test_rmsprop_may_begin_without_momentum(scheduled):
+    """Three steps without momentum, under the scheduler or before it is built."""
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    rmsprop = torch.optim.RMSprop([weight], lr=0.1)
+    scheduler = None
+    expected, average, buffer = weight.detach().clone(), 0.0, 0.0
+    for t in range(8):
+        if t == scheduled:
+            momentum = Stages(((Fixed(0.0), 3), (Fixed(0.9), 10)))
+            scheduler = PolicyLR(rmsprop, Fixed(0.1), momentum=momentum, last_epoch=t - 1)
+        weight.grad = 2 * weight.detach()
+        rmsprop.step()
+        gradient = 2 * expected  # the formula of RMSprop's documentation
+        average = 0.99 * average + 0.01 * gradient**2
+        direction = gradient / (average.sqrt() + 1e-8)
+        buffer = 0.9 * buffer + direction if t >= 3 else 0.0
+        expected = expected - 0.1 * (buffer if t >= 3 else direction)
+        if scheduler is not None:
+            scheduler.step()
+    assert torch.allclose(weight, expected, rtol=1e-9, atol=1e-12)
 
 
 # --- what breaks torch's CyclicLR and OneCycleLR -----------------------------------

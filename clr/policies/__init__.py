@@ -15,6 +15,7 @@ A policy of your own is one class; see `Policy`.
 
 from clr.policies.base import Policy, known, policy_from_dict
 from clr.policies.kinds import (
+    CyclicalMomentum,
     Decay,
     Exp,
     ExponentialRangeRamp,
@@ -35,6 +36,7 @@ from clr.policies.waves import WAVES, hann, triangle, welch
 
 __all__ = [
     "WAVES",
+    "CyclicalMomentum",
     "Decay",
     "Exp",
     "ExpRange",

@@ -6,34 +6,64 @@ The policies themselves are in `clr.policies.kinds`; this is what they have in c
 from __future__ import annotations
 
 import gc
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from clr import checks
 from clr.policies.waves import WAVES, a_wave
+from clr.policies.words import NamesOurArguments
+
+_LAST = 2**63 - 1  # the last iteration that an int64 holds
 
 
-def between(low, high, share):
+def _are_integers(t: np.ndarray) -> bool:
+    """Whether an array holds integers; those beyond 64 bits are in it as objects."""
+    if t.dtype.kind == "O":
+        return t.size > 0 and all(isinstance(each, int) for each in t.flat)
+    return t.dtype.kind in "iu"
+
+
+def between(low: float, high: float, share: np.ndarray) -> np.ndarray:
     """`low` where share is 0, `high` where it is 1, both to the last bit."""
     values = low * (1.0 - share) + high * share
     return np.clip(values, min(low, high), max(low, high))
 
 
-def a_policy(name, value) -> Policy:
+def a_policy(name: str, value: object) -> Policy:
     """The check for a policy."""
+    if isinstance(value, type) and issubclass(value, Policy):
+        given = ", ".join(f"{f.name}=..." for f in fields(value) if f.default is MISSING)
+        raise TypeError(
+            f"{name} must be a clr Policy; got the class {value.__name__}, call it: "
+            f"{value.__name__}({given})"
+        )
     if not isinstance(value, Policy):
-        raise TypeError(f"{name} must be a clr Policy; got {value!r}")
+        raise TypeError(f"{name} must be a clr Policy; got {checks.shown(value)}")
     return value
 
 
-def a_policy_or_none(name, value) -> Policy | None:
+def a_policy_or_none(name: str, value: object) -> Policy | None:
     """The check for a policy or None."""
     return None if value is None else a_policy(name, value)
 
 
+def a_rate(name: str, value: object) -> float:
+    """The check for a learning rate: one number, not one per parameter group."""
+    if isinstance(value, (list, tuple)):
+        raise TypeError(
+            f"{name} must be a number; got {checks.shown(value)} (for a policy per parameter "
+            "group give PolicyLR a list of policies)"
+        )
+    return checks.rate(name, value)
+
+
 @dataclass(frozen=True, repr=False)
-class Policy:
+class Policy(NamesOurArguments, ABC):
     """Base of all policies. A subclass gives `name`, its fields and `_values`.
 
     A field is declared with the check of its values, `stepsize: Annotated[int, checks.whole]`
@@ -41,7 +71,9 @@ class Policy:
     is allowed, when a field is out of range.
     """
 
-    def __init_subclass__(cls, name: str, **kwargs):
+    name: ClassVar[str]  # of the class, as in `class Warm(Policy, name="warm")`
+
+    def __init_subclass__(cls, name: str, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # a class whose function has returned may still wait for the garbage collector
         if _taken(name, cls):
@@ -53,12 +85,12 @@ class Policy:
             )
         cls.name = name
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         checks.fields(self)
         for low, high in (("base_lr", "max_lr"), ("base_momentum", "max_momentum")):
             self._in_order(low, high)
 
-    def _in_order(self, low, high):
+    def _in_order(self, low: str, high: str) -> None:
         a, b = getattr(self, low, 0), getattr(self, high, np.inf)
         if a > b:
             raise ValueError(f"{low} must not be above {high}; got {low}={a}, {high}={b}")
@@ -71,24 +103,45 @@ class Policy:
         """
         return None
 
-    def __call__(self, iteration):
+    @property
+    def past_end(self) -> str:
+        """What comes after `end`.
+
+        "raise": an error; "hold": the value at the end; "cycle": the policy from its start.
+        """
+        return "raise"
+
+    @abstractmethod
+    def _values(self, t: np.ndarray) -> np.ndarray:
+        """The values at the iterations `t`, an array of int64 of any shape."""
+
+    @overload
+    def __call__(self, iteration: int | np.integer) -> float: ...
+    @overload
+    def __call__(self, iteration: npt.ArrayLike) -> np.ndarray: ...
+    def __call__(self, iteration: npt.ArrayLike) -> float | np.ndarray:
         """The value at `iteration`, an integer (float back) or an array of them.
 
         Raises TypeError for anything but integers, ValueError below 0 and past
         the end of a policy that has one (see `past_end`).
         """
         t = np.asarray(iteration)
-        if t.dtype.kind not in "iu":
+        if not _are_integers(t):
             raise TypeError(
-                f"iteration must be an integer or an array of integers; got {iteration!r}"
+                "iteration must be an integer or an array of integers; "
+                f"got {checks.shown(iteration)}"
             )
         if t.size and t.min() < 0:
-            raise ValueError(f"iteration must be at least 0; got {t.min()}")
+            raise ValueError(f"iteration must be at least 0; got {checks.shown(int(t.min()))}")
+        if t.size and t.max() > _LAST:
+            raise ValueError(
+                f"iteration must be at most {_LAST}; got {checks.shown(int(t.max()))}"
+            )
         t = self._inside(t.astype(np.int64, copy=False))
         values = np.asarray(self._values(t), dtype=np.float64)
         return float(values) if t.ndim == 0 else values
 
-    def _inside(self, t):
+    def _inside(self, t: np.ndarray) -> np.ndarray:
         """Iterations past the end of a policy that has one, as `past_end` says."""
         if self.end is None or not t.size or t.max() < self.end:
             return t
@@ -106,7 +159,7 @@ class Policy:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {"policy": self.name} | {k: _plain(v) for k, v in values.items()}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = []
         for field in fields(self):
             value = getattr(self, field.name)
@@ -116,7 +169,7 @@ class Policy:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, Policy):
         return value.to_dict()
     if isinstance(value, tuple):
@@ -129,7 +182,8 @@ def known() -> dict[str, type[Policy]]:
 
     Of a class that was defined again (a notebook's cell that was executed again), the newest.
     """
-    found, left = {}, Policy.__subclasses__()
+    found: dict[str, type[Policy]] = {}
+    left = Policy.__subclasses__()
     while left:
         cls = left.pop(0)
         left = cls.__subclasses__() + left
@@ -164,7 +218,7 @@ def policy_from_dict(data: dict) -> Policy:
     return cls(**{k: _from_plain(v, declared[k]) for k, v in values.items()})
 
 
-def _from_plain(value, check=None):
+def _from_plain(value: Any, check: Callable | None = None) -> Any:
     """The inverse of `_plain`; a name is a wave's where the field's check is that of a wave."""
     if isinstance(value, dict):
         return policy_from_dict(value)

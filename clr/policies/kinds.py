@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated
+from typing import Annotated, Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from clr import checks
-from clr.policies.base import Policy, between
-from clr.policies.waves import a_wave, triangle
+from clr.policies.base import Policy, a_policy, a_rate, between
+from clr.policies.waves import Wave, a_wave, triangle
 
 _PAST_END = checks.among(("raise", "hold", "cycle"))
 
@@ -23,9 +23,9 @@ _PAST_END = checks.among(("raise", "hold", "cycle"))
 class Fixed(Policy, name="fixed"):
     """The same rate at every iteration (Caffe's "fixed")."""
 
-    base_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return np.full(t.shape, self.base_lr)
 
 
@@ -36,11 +36,11 @@ class Step(Policy, name="step"):
     Caffe's CIFAR-10 baseline is `Step(0.001, drops=(60_000, 65_000))` to 70,000.
     """
 
-    base_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
     drops: Annotated[tuple[int, ...], checks.rising]
     gamma: Annotated[float, checks.gamma] = 0.1
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         # Dividing by (1/gamma)**k gives 0.0001 and 0.00001 where multiplying by
         # 0.1**k gives 1.0000000000000003e-05.
         passed = np.searchsorted(self.drops, t, side="right")
@@ -51,10 +51,10 @@ class Step(Policy, name="step"):
 class Exp(Policy, name="exp"):
     """`base_lr * gamma**t` (Caffe's "exp"; CLR 4.1.1)."""
 
-    base_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
     gamma: Annotated[float, checks.gamma]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return self.base_lr * np.power(self.gamma, t)
 
 
@@ -62,11 +62,11 @@ class Exp(Policy, name="exp"):
 class Inv(Policy, name="inv"):
     """`base_lr * (1 + gamma * t) ** -power` (Caffe's "inv", its MNIST example)."""
 
-    base_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
     gamma: Annotated[float, checks.gamma]
     power: Annotated[float, checks.rate]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return self.base_lr * (1.0 + self.gamma * t) ** -self.power
 
 
@@ -78,13 +78,13 @@ class Decay(Policy, name="decay"):
     `wave=hann` it falls along a half cosine.
     """
 
-    base_lr: Annotated[float, checks.rate]
-    max_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
+    max_lr: Annotated[float, a_rate]
     stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
-    wave: Annotated[Callable, a_wave] = triangle
+    wave: Annotated[Wave, a_wave] = triangle
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         x = np.minimum(t, self.stepsize) / self.stepsize
         return between(self.base_lr, self.max_lr, self.wave(x))
 
@@ -97,41 +97,48 @@ class Triangular(Policy, name="triangular"):
     Cycles begin at exactly `base_lr`, tops are exactly `max_lr`.
     """
 
-    base_lr: Annotated[float, checks.rate]
-    max_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
+    max_lr: Annotated[float, a_rate]
     stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
     stepsize_down: Annotated[int | None, checks.whole_or_none] = None
-    wave: Annotated[Callable, a_wave] = triangle
+    wave: Annotated[Wave, a_wave] = triangle
 
     @property
     def period(self) -> int:
         """Iterations in one cycle."""
         return self.stepsize + (self.stepsize_down or self.stepsize)
 
-    def cycle(self, iteration):
+    @overload
+    def cycle(self, iteration: int | np.integer) -> int: ...
+    @overload
+    def cycle(self, iteration: npt.ArrayLike) -> np.ndarray: ...
+    def cycle(self, iteration: npt.ArrayLike) -> int | np.ndarray:
         """The cycle an iteration is in, counted from 0."""
-        return np.asarray(iteration) // self.period
+        cycle = np.asarray(iteration) // self.period
+        return int(cycle) if np.ndim(cycle) == 0 else cycle
 
-    def _share(self, t):
+    def _share(self, t: np.ndarray) -> np.ndarray:
         """The window's value: 0 at a cycle's ends, 1 at its top."""
         from_top = t % self.period - self.stepsize
         down = self.stepsize_down or self.stepsize
-        side = self.stepsize
-        if down != side:
-            side = np.where(from_top < 0, side, down)
+        side = np.where(from_top < 0, self.stepsize, down)
         return self.wave(np.abs(from_top) / side)
 
-    def _values(self, t):
-        return between(self.base_lr, self.max_lr, self._share(t))
+    def _swing(self, t: np.ndarray) -> np.ndarray:
+        """How far the rate is above its lower bound, as a share of `max_lr - base_lr`."""
+        return self._share(t)
+
+    def _values(self, t: np.ndarray) -> np.ndarray:
+        return between(self.base_lr, self.max_lr, self._swing(t))
 
 
 @dataclass(frozen=True, repr=False)
 class Triangular2(Triangular, name="triangular2"):
     """`Triangular` whose amplitude is halved at the end of each cycle (CLR 3.1)."""
 
-    def _share(self, t):
-        halvings = np.minimum(self.cycle(t), 2000)  # 2**-2000 is 0 already
+    def _share(self, t: np.ndarray) -> np.ndarray:
+        halvings = np.minimum(t // self.period, 2000)  # 2**-2000 is 0 already
         return np.ldexp(super()._share(t), -halvings.astype(np.intc))
 
 
@@ -145,26 +152,63 @@ class ExpRange(Triangular, name="exp_range"):
 
     gamma: Annotated[float, checks.gamma]
 
-    def _values(self, t):
-        return np.power(self.gamma, t) * super()._values(t)
+    def _swing(self, t: np.ndarray) -> np.ndarray:
+        return self._share(t) * np.power(self.gamma, t)
+
+    def _values(self, t: np.ndarray) -> np.ndarray:
+        within = between(self.base_lr, self.max_lr, self._share(t))
+        return np.power(self.gamma, t) * within
 
 
 @dataclass(frozen=True, repr=False)
 class ExpRangeAmplitude(ExpRange, name="exp_range_amplitude"):
     """exp_range as PyTorch and Keras have it: only the amplitude shrinks, by `gamma**t`."""
 
-    def _values(self, t):
-        share = self._share(t) * np.power(self.gamma, t)
-        return between(self.base_lr, self.max_lr, share)
+    def _values(self, t: np.ndarray) -> np.ndarray:
+        return between(self.base_lr, self.max_lr, self._swing(t))
 
 
 @dataclass(frozen=True, repr=False)
 class ExpRangeCycle(ExpRange, name="exp_range_cycle"):
     """exp_range as some articles have it: the amplitude shrinks by `gamma**cycle`."""
 
-    def _values(self, t):
-        share = self._share(t) * np.power(self.gamma, self.cycle(t))
-        return between(self.base_lr, self.max_lr, share)
+    def _swing(self, t: np.ndarray) -> np.ndarray:
+        return self._share(t) * np.power(self.gamma, t // self.period)
+
+    def _values(self, t: np.ndarray) -> np.ndarray:
+        return between(self.base_lr, self.max_lr, self._swing(t))
+
+
+def _cyclical(name: str, value: object) -> Triangular:
+    policy = a_policy(name, value)
+    if not isinstance(policy, Triangular):
+        raise TypeError(
+            f"{name} must be a cyclical policy (Triangular, Triangular2 or an exp_range); "
+            f"got {checks.shown(policy)}"
+        )
+    return policy
+
+
+@dataclass(frozen=True, repr=False)
+class CyclicalMomentum(Policy, name="cyclical_momentum"):
+    """The momentum that goes with a cyclical policy of the rate: high where the rate is low.
+
+        rate = ExpRangeAmplitude(0.001, 0.006, stepsize=2000, gamma=0.9999)
+        PolicyLR(sgd, rate, momentum=CyclicalMomentum(0.8, 0.9, rate))
+
+    From `max_momentum` down to `base_momentum` while the rate of `lr_policy` rises, and back;
+    where the policy makes the rate's swing smaller, the momentum's becomes smaller by the same
+    factor. The opposite direction is that of 1803.09820, "Cyclical momentum". For Triangular,
+    Triangular2 and ExpRangeAmplitude the values are those of PyTorch's `CyclicLR` with
+    `cycle_momentum=True`.
+    """
+
+    base_momentum: Annotated[float, checks.momentum]
+    max_momentum: Annotated[float, checks.momentum]
+    lr_policy: Annotated[Triangular, _cyclical]
+
+    def _values(self, t: np.ndarray) -> np.ndarray:
+        return between(self.max_momentum, self.base_momentum, self.lr_policy._swing(t))
 
 
 @dataclass(frozen=True, repr=False)
@@ -175,11 +219,11 @@ class OneCycle(Policy, name="one_cycle"):
     `base_lr / 1000` from there on.
     """
 
-    base_lr: Annotated[float, checks.rate]
-    max_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
+    max_lr: Annotated[float, a_rate]
     stepsize: Annotated[int, checks.whole]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         up = between(self.base_lr, self.max_lr, np.minimum(t / self.stepsize, 1.0))
         down = self.max_lr * (2 * self.stepsize - t) / self.stepsize
         after = self.base_lr / 1000
@@ -198,7 +242,7 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
     max_momentum: Annotated[float, checks.momentum]
     stepsize: Annotated[int, checks.whole]
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         share = Triangular2(0.0, 1.0, self.stepsize)(t)
         return between(self.max_momentum, self.base_momentum, share)
 
@@ -207,8 +251,8 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
 class RangeRamp(Policy, name="range_ramp"):
     """The LR range test's ramp: `base_lr` at 0, `max_lr` at `iterations` (CLR 3.3)."""
 
-    base_lr: Annotated[float, checks.rate]
-    max_lr: Annotated[float, checks.rate]
+    base_lr: Annotated[float, a_rate]
+    max_lr: Annotated[float, a_rate]
     iterations: Annotated[int, checks.whole]
     _: KW_ONLY
     past_end: Annotated[str, _PAST_END] = "raise"
@@ -218,12 +262,12 @@ class RangeRamp(Policy, name="range_ramp"):
         """The last iteration of the ramp."""
         return self.iterations
 
-    def _in_order(self, low, high):
+    def _in_order(self, low: str, high: str) -> None:
         super()._in_order(low, high)
         if low == "base_lr" and self.base_lr == self.max_lr:
             raise ValueError(f"base_lr must be below max_lr; both are {self.max_lr}")
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         return between(self.base_lr, self.max_lr, t / self.iterations)
 
 
@@ -231,7 +275,7 @@ class RangeRamp(Policy, name="range_ramp"):
 class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
     """`RangeRamp` that multiplies by the same factor at each iteration; not from 0."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.base_lr == 0:
             raise ValueError(
@@ -239,16 +283,19 @@ class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
                 "(RangeRamp, the linear one, can start at 0)"
             )
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         share = t / self.iterations
         return self.base_lr ** (1.0 - share) * self.max_lr**share
 
 
-def _stages(name, value):
+def _stages(name: str, value: Any) -> tuple[tuple[Policy, int], ...]:
     try:
-        pairs = tuple((policy, checks.whole("a stage's length", n)) for policy, n in value)
-        if not pairs or not all(isinstance(policy, Policy) for policy, _ in pairs):
-            raise TypeError(f"got {value!r}")
+        pairs = tuple(
+            (a_policy("a stage's policy", policy), checks.whole("a stage's length", n))
+            for policy, n in value
+        )
+        if not pairs:
+            raise ValueError(f"got {value!r}")
         for i, (policy, n) in enumerate(pairs, 1):
             policy(n if i == len(pairs) else n - 1)  # raises if the policy ends before that
     except (TypeError, ValueError) as error:
@@ -274,7 +321,7 @@ class Stages(Policy, name="stages"):
         """The sum of the stages' lengths."""
         return sum(iterations for _, iterations in self.stages)
 
-    def _values(self, t):
+    def _values(self, t: np.ndarray) -> np.ndarray:
         starts = [0, *itertools.accumulate(n for _, n in self.stages)][:-1]
         which = np.searchsorted(starts, t, side="right") - 1
         values = np.empty(t.shape)

@@ -127,12 +127,13 @@ def build(name: str, groups: list[dict], momentum: float) -> Optimizer:
     return NAMES[checks.one_of("optimizer", name, NAMES)](groups, momentum)
 
 
-def check_momentum_policy(name: str, policy: Policy, iterations: int):
+def check_momentum_policy(name: str, policy: Policy, iterations: int) -> None:
     """ValueError unless `policy` can drive that optimizer's momentum so long."""
     if name not in WITH_MOMENTUM:
         raise ValueError(f"momentum_policy must be None for {name}; got {policy!r}")
-    if (highest := policy(np.arange(iterations + 1)).max()) >= 1:
-        raise ValueError(f"momentum_policy must stay below 1; {policy!r} reaches {highest:g}")
+    values = policy(np.arange(iterations + 1))
+    for t in (values.argmin(), values.argmax()):  # each is the first NaN, if there is one
+        checks.momentum(f"momentum_policy at iteration {t}", float(values[t]))
 
 
 WITH_MOMENTUM = ("sgd", "nesterov", "adam", "torch_sgd")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import pytest
 
+import clr
 from clr import checks, policies
 from clr.policies import WAVES, Fixed, Policy, Triangular, known, policy_from_dict, welch
 from clr.policies.waves import a_wave
@@ -47,6 +48,7 @@ def test_a_field_without_a_check_is_refused_with_what_to_write():
     @dataclass(frozen=True, repr=False)
     class Unchecked(Policy, name="unchecked"):
         warmup: int
+        _values = Warm._values
 
     with pytest.raises(
         TypeError, match="the field warmup of Unchecked has no check"
@@ -57,6 +59,7 @@ def test_a_field_without_a_check_is_refused_with_what_to_write():
     @dataclass(frozen=True, repr=False)
     class Other(Policy, name="other"):
         parts: Annotated[dict | None, "not a check"]
+        _values = Warm._values
 
     with pytest.raises(TypeError, match=r"parts: Annotated\[dict \| None, check\], where"):
         Other(None)
@@ -66,6 +69,7 @@ def test_an_annotation_that_cannot_be_read_is_named():
     @dataclass(frozen=True, repr=False)
     class Torn(Policy, name="torn"):
         warmup: "Annotated[int, somewhere.check]"  # noqa: F821
+        _values = Warm._values
 
     with pytest.raises(TypeError, match="annotations of Torn .*'somewhere' is not defined"):
         Torn(5)
@@ -98,7 +102,8 @@ def test_a_class_that_is_defined_again_replaces_the_one_before():
 def test_a_class_that_is_gone_gives_its_name_back():
     def define():
         class Brief(Policy, name="brief"):
-            pass
+            def _values(self, t):
+                return 0.1 + 0 * t
 
         return Brief().to_dict()
 
@@ -110,11 +115,52 @@ def test_a_class_that_is_gone_gives_its_name_back():
     assert known()["brief"] is Longer
 
 
+def test_a_policy_without_values_is_refused():
+    class Empty(Policy, name="empty"):
+        pass
+
+    with pytest.raises(TypeError, match="abstract class Empty .*_values"):
+        Empty()
+
+
+def test_a_policy_with_an_end_raises_past_it_unless_it_says_otherwise():
+    class Short(Policy, name="short"):
+        end = 5
+
+        def _values(self, t):
+            return 0.1 + 0 * t
+
+    assert Short()(5) == 0.1
+    with pytest.raises(ValueError, match="iteration 6 is past the end of short at 5"):
+        Short()(6)
+
+    class Held(Short, name="held"):
+        past_end = "hold"
+
+    assert Held()(6) == 0.1
+
+
 def test_every_policy_and_wave_is_a_public_name():
     ours = [cls for cls in known().values() if cls.__module__.startswith("clr.")]
     assert {cls.__name__ for cls in ours} | set(WAVES) <= set(policies.__all__)
     assert all(hasattr(policies, name) for name in policies.__all__)
     assert ours[0] is Fixed and Triangular in ours
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("Triangular", "clr.policies"),
+        ("hann", "clr.policies"),
+        ("PolicyLR", "clr.scheduler"),
+        ("lr_range_test", "clr.range_test"),
+    ],
+)
+def test_a_name_imported_from_the_package_says_where_it_is(name, where):
+    with pytest.raises(ImportError, match=f": from {where} import {name}"):
+        exec(f"from clr import {name}")
+    exec(f"from {where} import {name}")
+    assert not hasattr(clr, "triangular") and not hasattr(clr, "np")
 
 
 @pytest.mark.parametrize("module", ["clr.policies", "clr.policies.base"])

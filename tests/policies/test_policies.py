@@ -39,6 +39,7 @@ any_policy = st.one_of(
     cyclical(p.ExpRangeCycle, gamma=GAMMA),
     st.builds(lambda r, s: p.OneCycle(r, 10 * r, s), rates, steps),
     st.builds(lambda s: p.OneCycleMomentum(0.85, 0.95, s), steps),
+    cyclical(p.Triangular2).map(lambda rate: p.CyclicalMomentum(0.8, 0.9, rate)),
     st.builds(lambda n: p.RangeRamp(0, 3, n, past_end="hold"), steps),
     st.builds(lambda n: p.ExponentialRangeRamp(0.01, 3, n, past_end="cycle"), steps),
     st.builds(
@@ -149,6 +150,22 @@ def test_one_cycle_momentum_goes_the_other_way_and_half_as_deep_the_second_time(
     assert f"{logged:.5f}" == "0.94757"  # printed in the author's log
 
 
+@pytest.mark.parametrize(
+    ("rate", "factors"),  # of the swing, at the tops of the first two cycles
+    [
+        (p.Triangular(LOW, HIGH, 10), (1, 1)),
+        (p.Triangular2(LOW, HIGH, 10), (1, 0.5)),
+        (p.ExpRange(LOW, HIGH, 10, 0.9), (0.9**10, 0.9**30)),
+        (p.ExpRangeAmplitude(LOW, HIGH, 10, 0.9), (0.9**10, 0.9**30)),
+        (p.ExpRangeCycle(LOW, HIGH, 10, 0.9), (1, 0.9)),
+    ],
+)
+def test_cyclical_momentum_is_lowest_at_the_tops(rate, factors):
+    momentum = p.CyclicalMomentum(0.8, 0.9, rate)
+    assert momentum([0, 20, 40]).tolist() == [0.9, 0.9, 0.9]
+    assert momentum([10, 30]) == pytest.approx([0.9 - 0.1 * each for each in factors])
+
+
 def test_range_ramps():
     linear = p.RangeRamp(0.0, 3.0, 5000)
     assert linear([0, 2500, 5000]).tolist() == [0.0, 1.5, 3.0]
@@ -247,6 +264,29 @@ def test_equals_torch_where_both_mean_the_same(policy, kwargs):
     assert policy(np.arange(10_000)) == pytest.approx(rates, rel=1e-11)
 
 
+@pytest.mark.parametrize(
+    ("rate", "kwargs"),
+    [
+        (p.Triangular(LOW, HIGH, 300, stepsize_down=701), {"step_size_down": 701}),
+        (p.Triangular2(LOW, HIGH, 200), {"mode": "triangular2"}),
+        (p.ExpRangeAmplitude(LOW, HIGH, 200, 0.999), {"mode": "exp_range", "gamma": 0.999}),
+    ],
+)
+def test_the_momentum_cycles_as_torchs(rate, kwargs):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.5)
+    scheduler = torch.optim.lr_scheduler.CyclicLR(
+        optimizer, LOW, HIGH, rate.stepsize, base_momentum=0.8, max_momentum=0.9, **kwargs
+    )
+    momenta = []
+    for _ in range(3000):
+        momenta.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        scheduler.step()
+    ours = p.CyclicalMomentum(0.8, 0.9, rate)
+    assert ours(np.arange(3000)) == pytest.approx(momenta, rel=1e-12)
+    assert ours(0) == 0.9
+
+
 # --- what is refused ---------------------------------------------------------------
 
 nan = float("nan")
@@ -275,6 +315,37 @@ nan = float("nan")
         (lambda: p.RangeRamp(0, 1, 10, past_end="stop"), "past_end must be one of raise"),
         (lambda: p.ExponentialRangeRamp(0, 1, 10), "base_lr must be above 0"),
         (lambda: p.OneCycleMomentum(0.9, 1.0, 10), "max_momentum must be .* below 1"),
+        (lambda: p.CyclicalMomentum(0.9, 0.8, p.Triangular(0, 1, 5)), "base_momentum must not"),
+        (
+            lambda: p.CyclicalMomentum(0.8, 0.9, p.Fixed(0.1)),
+            r"lr_policy must be a cyclical policy \(Triangular, .*; got Fixed",
+        ),
+        (
+            lambda: p.Triangular(LOW, HIGH, step_size_up=2000),
+            "Triangular has no argument 'step_size_up': write stepsize, as in T",
+        ),
+        (
+            lambda: p.Triangular(LOW, HIGH, 2000, step_size_down=100),
+            "no argument 'step_size_down': write stepsize_down, as in T",
+        ),
+        (
+            lambda: p.Triangular2(LOW, HIGH, 2000, mode="triangular2"),
+            "no argument 'mode': .* a class .*: Triangular, Triangular2, and ExpRangeAmplitude",
+        ),
+        (
+            lambda: p.Triangular(LOW, HIGH, 2000, cycle_momentum=False),
+            r"no argument 'cycle_momentum': .*momentum=CyclicalMomentum\(0.8, 0.9, policy\)",
+        ),
+        (lambda: p.OneCycle(LOW, HIGH, total_steps=90), "'total_steps': write stepsize, the"),
+        (lambda: p.Fixed(lr=0.1), "Fixed has no argument 'lr': write base_lr"),
+        (
+            lambda: p.Triangular([LOW, LOW], HIGH, 10),
+            r"base_lr must be a number; got \[0.001, 0.001\] .*a list of policies",
+        ),
+        (
+            lambda: p.Stages(((p.Fixed, 5),)),
+            r"policy must be a clr Policy; got the class Fixed, call it: Fixed\(base_lr=...\)",
+        ),
         (lambda: p.Stages(()), "stages must be .policy, iterations. pairs"),
         (lambda: p.Stages(((p.Fixed(0.1), 0),)), "stages must be .*at least 1; got 0"),
         (lambda: p.Stages(((0.1, 5),)), "stages must be"),
@@ -288,6 +359,20 @@ nan = float("nan")
         (lambda: p.Fixed(LOW)(-1), "iteration must be at least 0; got -1"),
         (lambda: p.Fixed(LOW)(1.0), "iteration must be an integer"),
         (lambda: p.RangeRamp(0, 1, 10)(11), "iteration 11 is past the end .* at 10"),
+        (lambda: p.Fixed(10**400), r"base_lr must be finite .*; got about 10\*\*400"),
+        (lambda: p.Fixed(-(10**5000)), r"base_lr must be .*; got about -10\*\*5000"),
+        (lambda: p.Fixed(LOW)(10**400), r"iteration must be at most .*; got about 10\*\*400"),
+        (lambda: p.Step(LOW, 10**5000), r"drops must be .*; got about 10\*\*5000"),
+        (lambda: p.Fixed([LOW] * 100), "base_lr must be a number.*; got a value of type list"),
+        (
+            lambda: p.Triangular(LOW, HIGH, 10**400),
+            r"stepsize must be .*at least 1 and at most 9007199254740992; got about 10\*\*400",
+        ),
+        (lambda: p.Triangular(LOW, HIGH, 2**53 + 1), "stepsize must be .* at most 9007199"),
+        (
+            lambda: p.Fixed(LOW)(np.array([0, 2**63], np.uint64)),
+            "iteration must be at most 9223372036854775807; got 9223372036854775808",
+        ),
     ],
 )
 def test_bad_arguments_are_named(make, says):
