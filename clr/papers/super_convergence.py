@@ -213,3 +213,38 @@ MNIST = Experiment(
         Claim("control", "1cycle, 1 epoch", "not worse than", "inv", margin=_MARGIN),
     ),
 )
+
+
+def _changed(**differs) -> Arm:
+    """1cycle for 12 epochs, with one change of its settings."""
+    once = MNIST.arms["1cycle, 12 epochs"]
+    return Arm(once.policy, once.iterations, {**once.settings, **differs})
+
+
+_UP = MNIST.arms["1cycle, 12 epochs"].policy.stepsize
+_CHANGES = {
+    "Nesterov": _changed(optimizer="nesterov"),
+    "momentum down to 0.85": _changed(momentum_policy=OneCycleMomentum(0.85, 0.95, _UP)),
+    "momentum 0.9": _changed(momentum_policy=None),
+    "shuffled": _changed(shuffle=True),
+}
+
+MNIST_CHANGES = Experiment(
+    name="mnist_changes",
+    about="""What explains that 1cycle stays below Table 2 on MNIST? One change per arm.
+
+    In `mnist`, inv and step agree with the paper to 0.02 points and 1cycle is 0.15 to 0.18
+    points below it. The author's later runs used Nesterov, alternating first weights and a
+    batch size that differed a little; which of these the table had is not known.
+    """,
+    paper="ours",
+    dataset="mnist",
+    seeds=4,
+    epoch=round(_EPOCH),
+    settings=MNIST.settings,
+    arms={"1cycle, 12 epochs": MNIST.arms["1cycle, 12 epochs"], **_CHANGES},
+    claims=tuple(
+        Claim("control", change, "better than", "1cycle, 12 epochs", margin=_MARGIN)
+        for change in _CHANGES
+    ),
+)

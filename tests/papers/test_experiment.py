@@ -16,7 +16,7 @@ def test_the_experiments_by_name():
     assert list(EXPERIMENTS) == [
         "table1", "tenth", "laptop", "range_test", "stepsize", "subset", "rehearsal",
         "superconvergence", "superconvergence_more", "superconvergence_small", "mnist",
-        "matched_ends",
+        "mnist_changes", "matched_ends",
     ]  # fmt: skip
     for name, each in EXPERIMENTS.items():
         assert each.name == name and each.about.strip() and each.paper in ("CLR", "SC", "ours")
@@ -26,9 +26,19 @@ def test_a_protocol_of_ours_says_what_it_breaks():
     ours = {name for name, each in EXPERIMENTS.items() if each.protocol == "ours"}
     assert ours == {
         "tenth", "laptop", "stepsize", "subset", "rehearsal", "superconvergence_small",
-        "matched_ends",
+        "mnist_changes", "matched_ends",
     }  # fmt: skip
-    assert all(EXPERIMENTS[name].breaks for name in ours - {"rehearsal", "matched_ends"})
+    papers = {name for name in ours if EXPERIMENTS[name].paper != "ours"}
+    assert papers and all(EXPERIMENTS[name].breaks for name in papers)
+
+
+def test_mnist_changes_make_one_change_per_arm():
+    arms = {name: config for name, (config,) in one["mnist_changes"].items()}
+    first = arms.pop("1cycle, 12 epochs")
+    assert [first] == one["mnist"]["1cycle, 12 epochs"] and len(arms) == 4
+    for config in arms.values():
+        values = first.to_dict()
+        assert sum(values[name] != value for name, value in config.to_dict().items()) == 1
 
 
 def test_matched_ends_have_one_mean_and_one_end():
