@@ -10,18 +10,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import platform
-import subprocess
 from dataclasses import MISSING, dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 
-from clr.paths import ROOT
-from clr.runs import files
+from clr.runs import files, provenance
 from clr.training import RunConfig, Training
 
 FORMAT = 1
@@ -83,37 +77,6 @@ def run_name(config: RunConfig, fingerprint: str) -> str:
     return "-".join([*parts, digest])
 
 
-def _commit() -> str | None:
-    """The package's git commit, with a + if its files differ from it; None without git."""
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for arguments in (
-                ["rev-parse", "--short=12", "HEAD"],
-                ["status", "--porcelain", "--", "clr"],
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + "+" * bool(changes)
-
-
-def _provenance(seconds: float, device: str) -> dict:
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
-    return {
-        "seconds": round(seconds, 1),
-        "device": f"{name} ({platform.machine()})",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "commit": _commit(),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def save(training: Training, folder: Path, seconds: float) -> Run:
     """Record an ended run in `folder`; OSError, leaving nothing behind, if it can't."""
     data, config = training.data, training.config
@@ -130,7 +93,7 @@ def save(training: Training, folder: Path, seconds: float) -> Run:
         },
         "ended": training.ended,
         "history_sha256": hashlib.sha256(history).hexdigest(),
-        "provenance": _provenance(seconds, str(training.device)),
+        "provenance": provenance.of(seconds, str(training.device)),
     }
     files.write(path.with_suffix(".csv"), history, files.FOR_RUNS)
     files.write(path, (json.dumps(record, indent=1) + "\n").encode(), files.FOR_RUNS)

@@ -133,9 +133,9 @@ class Store:
         one. A run that another process is training is waited for or, without `wait`, left to
         it (raises `clr.runs.locks.Locked`).
 
-        A continued run ends bit-identical to one that was never interrupted, on the same
-        machine with as many threads. Raises OSError if the store cannot be written, and
-        whatever `clr.training.load` raises if there is no such data.
+        A continued run ends bit-identical to one that was never interrupted, for the same
+        processor model, code and number of threads. Raises OSError if the store cannot be
+        written, and whatever `clr.training.load` raises if there is no such data.
         """
         data = data or load(config.dataset)
         if run := self.get(config, data.fingerprint):

@@ -2,7 +2,6 @@ import json
 
 import pandas as pd
 import pytest
-import torch
 
 from clr.policies import Triangular
 from clr.runs import Store, record, run_name
@@ -18,17 +17,6 @@ NAME = run_name(CONFIG, DIGITS.fingerprint)
 
 def other(**values):
     return RunConfig.from_dict(CONFIG.to_dict() | values)
-
-
-def test_provenance(store):
-    block = Store.usual().train(CONFIG).provenance
-    assert block["torch"] == torch.__version__ and block["threads"] == torch.get_num_threads()
-    assert set(block) == {
-        "seconds", "device", "threads", "python", "torch", "numpy", "commit", "written",
-    }  # fmt: skip
-    written = json.loads((store / f"{NAME}.json").read_text())
-    assert written["data"]["fingerprint"] == DIGITS.fingerprint
-    assert str(store) not in json.dumps(written)
 
 
 def test_the_name_is_a_matter_of_config_and_data_alone():
