@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from clr.policies import Triangular
-from clr.runs import Store, record, run_name
+from clr.runs import Store, names, record, run_name
 from clr.runs.store import RECORDED
 from clr.training import RunConfig, Training, load
 
@@ -17,6 +17,20 @@ NAME = run_name(CONFIG, DIGITS.fingerprint)
 
 def other(**values):
     return RunConfig.from_dict(CONFIG.to_dict() | values)
+
+
+def test_a_record_carries_its_final_accuracy(store):
+    run = Store.usual().train(CONFIG)
+    values = json.loads(run.path.read_text())
+    assert values["final_accuracy"] == run.history["test_accuracy"].iloc[-1]
+    assert values["final_accuracy"] == run.final_accuracy
+    path = run.path
+    path.write_text(json.dumps(values | {"final_accuracy": values["final_accuracy"] - 1e-9}))
+    with pytest.raises(ValueError, match="final_accuracy is .*, but its CSV ends with"):
+        record.load(path)
+    del values["final_accuracy"]  # as in records made before it was added
+    path.write_text(json.dumps(values))
+    assert record.load(path).final_accuracy == run.final_accuracy
 
 
 def test_the_name_is_a_matter_of_config_and_data_alone():
@@ -34,7 +48,7 @@ def test_the_name_is_a_matter_of_config_and_data_alone():
 def test_an_image_folders_path_is_not_in_the_record():
     a, b = other(dataset="folder:/home/me/x"), other(dataset="folder:/data/x")
     assert run_name(a, "f" * 64) == run_name(b, "f" * 64)
-    assert "/home" not in json.dumps(record.describe(a))
+    assert "/home" not in json.dumps(names.describe(a))
 
 
 @pytest.mark.parametrize("key", ["ended", "data", "provenance", "history_sha256"])
