@@ -93,3 +93,13 @@ def test_a_diverged_run_is_named_in_the_list(store, capsys):
     assert record.load(trained.path).ended == "diverged at iteration 7"
     run("--experiment", "rehearsal", "--seeds", 1, "--list")
     assert "recorded, diverged at iteration 7" in capsys.readouterr().out
+
+
+def test_a_run_at_chance_is_named_in_the_list(store, capsys):
+    trained = Store.usual().train(REHEARSAL.config("fixed"))
+    rewrite(trained.path, trained.history.assign(test_accuracy=21 / 359))
+    run("--experiment", "rehearsal", "--seeds", 1, "--list")
+    assert "recorded, 5.8 % (no better than chance)\n" in capsys.readouterr().out
+    run("--experiment", "rehearsal", "--seeds", 1, "--list", "--dataset", "mnist")
+    said = "not run (on digits: 5.8 % (no better than chance))\n"
+    assert said in capsys.readouterr().out

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 
 import pandas as pd
 
+from clr.printing import percent
 from clr.runs import files, form, names, provenance
 from clr.runs.form import NewerFormat
 from clr.training import RunConfig, Training
@@ -37,6 +39,28 @@ class Run:
     def diverged(self) -> bool:
         """Whether a loss was not finite, so that the run ended there."""
         return self.ended != "finished"
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the final accuracy is not better than that of guessing.
+
+        That is 1 / classes, plus two standard errors for a test set of that size. False where
+        the record does not say how many classes there are, as older ones of image folders.
+        """
+        classes = self.data.get("classes") or self.config.source.classes
+        if classes is None:
+            return False
+        chance = 1 / classes
+        error = sqrt(chance * (1 - chance) / self.data["test"])
+        return self.final_accuracy <= chance + 2 * error
+
+    @property
+    def outcome(self) -> str:
+        """In print: '97.2 %', '5.8 % (no better than chance)', 'diverged at iteration 7'."""
+        if self.diverged:
+            return self.ended
+        said = " (no better than chance)" if self.at_chance else ""
+        return f"{percent(self.final_accuracy)} %{said}"
 
     def accuracy_at(self, iteration: int) -> float | None:
         """Test accuracy at an iteration, a fraction; None if the run had diverged before.

@@ -66,6 +66,16 @@ class Source:
         """What it is called in print."""
         return title(self.name)
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the data comes with an installed package, so that it is always here."""
+        return self.kind == "digits"
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes there are; None for an image folder, which has its own."""
+        return {"cifar100": 100, "folder": None}.get(self.kind, 10)
+
     def here(self) -> bool:
         """False for an image folder that has no train/, True for every other source."""
         return self.folder is None or (self.folder / "train").is_dir()

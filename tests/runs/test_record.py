@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from clr.policies import Triangular
-from clr.runs import Store, names, record, run_name
+from clr.runs import Run, Store, names, record, run_name
 from clr.runs.store import RECORDED
-from clr.training import RunConfig, Training, load
+from clr.training import COLUMNS, RunConfig, Training, load
 
 CONFIG = RunConfig(
     Triangular(0.01, 0.1, 5), 20, model="resnet8", weight_decay=1e-4, test_every=10
@@ -31,6 +31,39 @@ def test_a_record_carries_its_final_accuracy(store):
     del values["final_accuracy"]  # as in records made before it was added
     path.write_text(json.dumps(values))
     assert record.load(path).final_accuracy == run.final_accuracy
+
+
+@pytest.mark.parametrize(
+    ("dataset", "data", "highest"),
+    [
+        # 1 / classes + 2 * sqrt(1 / classes * (1 - 1 / classes) / test images), by hand
+        ("digits", {"test": 359}, 0.1 + 2 * 0.3 / 359**0.5),
+        ("mnist", {"test": 10_000}, 0.106),
+        ("cifar10", {"test": 10_000}, 0.106),
+        ("cifar100", {"test": 10_000}, 0.01 + 2 * 0.0995 / 100),
+        ("folder:x", {"test": 400, "classes": 2}, 0.55),
+    ],
+)
+def test_a_run_is_at_chance_up_to_two_standard_errors(dataset, data, highest):
+    def made(accuracy):
+        table = pd.DataFrame([[20, 0.1, 1.0, 1.0, accuracy]], columns=COLUMNS)
+        run = Run(other(dataset=dataset), table, "finished", data, {}, None)
+        return run.at_chance, run.outcome
+
+    for accuracy in (0, highest / 2, highest - 1e-4):
+        assert made(accuracy) == (True, f"{100 * accuracy:.1f} % (no better than chance)")
+    for accuracy in (highest + 1e-4, 1.0):
+        assert made(accuracy) == (False, f"{100 * accuracy:.1f} %")
+
+
+def test_without_the_number_of_classes_nothing_is_called_chance():
+    table = pd.DataFrame([[20, 0.1, 1.0, 1.0, 0.0]], columns=COLUMNS)
+    run = Run(other(dataset="folder:x"), table, "finished", {"test": 400}, {}, None)
+    assert run.outcome == "0.0 %" and not run.at_chance
+
+
+def test_a_record_says_how_many_classes_its_data_has(store):
+    assert Store.usual().train(CONFIG).data["classes"] == 10
 
 
 def test_the_name_is_a_matter_of_config_and_data_alone():
