@@ -205,11 +205,10 @@ def _said(store, config, run) -> str:
     """What there is of a run, in print."""
     where = f"on {config.dataset}, {config.iterations:,} iterations"
     if run is not None:
-        ended = run.ended if run.diverged else f"{100 * run.final_accuracy:.1f} %"
-        return f"{where}: recorded, {ended}"
+        return f"{where}: recorded, {run.outcome}"
     if (other := store.search(config, other_data=True)) is None:
         return f"{where}: not run"
-    return f"{where}: not run (on {other.data['name']}: {100 * other.final_accuracy:.1f} %)"
+    return f"{where}: not run (on {other.data['name']}: {other.outcome})"
 
 
 @cli.command(

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import subprocess
@@ -77,10 +78,28 @@ raise SystemExit(main(["sweep", "--experiment", "rehearsal", "--list"]))
     assert done.returncode == 0 and "0 of 20 runs recorded" in done.stdout, done.stderr
 
 
+def rewrite(path, history, **values):
+    """Give a record another history and other values in its JSON."""
+    text = history.to_csv(index=False).encode()
+    kept = {k: v for k, v in json.loads(path.read_text()).items() if k != "final_accuracy"}
+    values |= {"history_sha256": hashlib.sha256(text).hexdigest()}
+    path.write_text(json.dumps(kept | values))
+    path.with_suffix(".csv").write_bytes(text)
+
+
 def test_a_diverged_run_is_named_in_the_list(store, capsys):
-    path = Store.usual().train(REHEARSAL.config("fixed")).path
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"ended": "diverged at iteration 7"}))
-    assert record.load(path).ended == "diverged at iteration 7"
+    trained = Store.usual().train(REHEARSAL.config("fixed"))
+    rewrite(trained.path, trained.history[:2], ended="diverged at iteration 7")
+    assert record.load(trained.path).ended == "diverged at iteration 7"
     run("--experiment", "rehearsal", "--seeds", 1, "--list")
     assert "recorded, diverged at iteration 7" in capsys.readouterr().out
+
+
+def test_a_run_at_chance_is_named_in_the_list(store, capsys):
+    trained = Store.usual().train(REHEARSAL.config("fixed"))
+    rewrite(trained.path, trained.history.assign(test_accuracy=21 / 359))
+    run("--experiment", "rehearsal", "--seeds", 1, "--list")
+    assert "recorded, 5.8 % (no better than chance)\n" in capsys.readouterr().out
+    run("--experiment", "rehearsal", "--seeds", 1, "--list", "--dataset", "mnist")
+    said = "not run (on digits: 5.8 % (no better than chance))\n"
+    assert said in capsys.readouterr().out

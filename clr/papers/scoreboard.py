@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from html import escape
 from math import isnan
 
 import pandas as pd
@@ -160,7 +161,8 @@ def table(rows: Sequence[dict], columns: Sequence[str]) -> pd.DataFrame:
 def markdown(rows: Sequence[dict], columns: Sequence[str]) -> str:
     """The same as a table in Markdown."""
     lines = [list(columns), ["---"] * len(columns)]
-    lines += table(rows, columns).astype(str).to_numpy().tolist()
+    for line in table(rows, columns).astype(str).to_numpy().tolist():
+        lines.append([escape(cell, quote=False).replace("|", "\\|") for cell in line])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

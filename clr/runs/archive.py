@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from clr.runs import files, record
-from clr.runs.record import NewerFormat, Run
+from clr.runs.form import NewerFormat
+from clr.runs.record import Run
 
 
 def export(runs: Sequence[Run], file: Path):
@@ -26,49 +26,60 @@ def export(runs: Sequence[Run], file: Path):
 def import_(file: Path, folder: Path) -> tuple[int, int]:
     """Take the records of an exported file into `folder`; (new ones, ones that were there).
 
-    Raises ValueError, having written nothing, if the file or a record in it is not whole, or
-    a record of that name is there and differs.
+    Raises ValueError, having written nothing, if the file holds no record, if it or a record in
+    it is not whole, or if another history of a record is there. Raises NewerFormat if a newer
+    version wrote a record, here or there.
     """
-    try:
-        with tarfile.open(file) as tar:
-            members = {
-                m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()
-            }
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{file} cannot be read as exported records: {error}") from error
-    names = {name.rsplit(".", 1)[0] for name in members}
+    members = _members(file)
+    names = sorted({name.rsplit(".", 1)[0] for name in members})
+    if not names:
+        raise ValueError(f"{file} holds no records; nothing was imported")
     for name in names:
-        if not _whole(name, members):
-            raise ValueError(f"{file}: the record {name} is not whole; nothing was imported")
+        _check(file, name, members)
         mine = folder / f"{name}.csv"
         if mine.exists() and mine.read_bytes() != members[f"{name}.csv"]:
             raise ValueError(
                 f"{file}: another history of {name} is in {folder}; nothing was imported"
             )
-    new = {name for name in names if not _readable(folder / f"{name}.json")}
-    for name in sorted(new):
+    new = [name for name in names if not _usable(folder / f"{name}.json")]
+    for name in new:
         for suffix in (".csv", ".json"):
             files.write(folder / f"{name}{suffix}", members[name + suffix])
-    return len(new), len(names - new)
+    return len(new), len(names) - len(new)
 
 
-def _readable(path: Path) -> bool:
+def _members(file: Path) -> dict[str, bytes]:
+    """The files in an archive by their names; ValueError if it cannot be read."""
     try:
-        return bool(record.load(path))
+        with tarfile.open(file) as tar:
+            return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{file} cannot be read as exported records: {error}") from error
+
+
+def _check(file: Path, name: str, members: dict[str, bytes]):
+    """ValueError, naming the archive, unless both files of a record are there and whole."""
+    where = f"{file}: the record {name!r}"
+    try:
+        for suffix in (".json", ".csv"):
+            if name + suffix not in members:
+                raise ValueError(f"it has no {suffix} file")
+        path = Path(f"{name}.json")
+        if path.stem != name:
+            raise ValueError("its name must hold no path")
+        record.parse(path, members[f"{name}.json"], members[f"{name}.csv"])
+    except NewerFormat as error:
+        raise error.at(where, "nothing was imported. Update the package") from None
+    except ValueError as error:
+        raise ValueError(f"{where} is not whole; nothing was imported: {error}") from error
+
+
+def _usable(path: Path) -> bool:
+    """Whether there is a record at `path` that is whole."""
+    try:
+        record.load(path)
     except NewerFormat:
         raise
     except ValueError:
         return False
-
-
-def _whole(name: str, members: dict[str, bytes]) -> bool:
-    """Whether a record's two files are there, belong together, and have their own name."""
-    if not {f"{name}.json", f"{name}.csv"} <= set(members) or Path(name).name != name:
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        for suffix in (".csv", ".json"):
-            (Path(folder) / f"{name}{suffix}").write_bytes(members[name + suffix])
-        if not _readable(Path(folder) / f"{name}.json"):
-            return False
-        run = record.load(Path(folder) / f"{name}.json")
-    return record.run_name(run.config, run.data["fingerprint"]) == name
+    return True

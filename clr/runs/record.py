@@ -1,31 +1,22 @@
 """A run and its record: two files, named after what was trained and on which data.
 
 NAME.csv is the history; NAME.json holds the config, how the run ended, and where it was made.
-NAME ends in a hash of the config and the data's fingerprint; no path, device or number of
-threads is in it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import platform
-import subprocess
-from dataclasses import MISSING, dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 
-from clr.paths import ROOT
-from clr.runs import files
+from clr.printing import percent
+from clr.runs import files, form, names, provenance
+from clr.runs.form import NewerFormat
 from clr.training import RunConfig, Training
-
-FORMAT = 1
-_DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +26,7 @@ class Run:
     config: RunConfig
     history: pd.DataFrame
     ended: str  # "finished" or "diverged at iteration N"
-    data: dict  # name, fingerprint, number of training and test images
+    data: dict  # name, fingerprint, numbers of training and test images and of classes
     provenance: dict
     path: Path
 
@@ -49,6 +40,28 @@ class Run:
         """Whether a loss was not finite, so that the run ended there."""
         return self.ended != "finished"
 
+    @property
+    def at_chance(self) -> bool:
+        """Whether the final accuracy is not better than that of guessing.
+
+        That is 1 / classes, plus two standard errors for a test set of that size. False where
+        the record does not say how many classes there are, as older ones of image folders.
+        """
+        classes = self.data.get("classes") or self.config.source.classes
+        if classes is None:
+            return False
+        chance = 1 / classes
+        error = sqrt(chance * (1 - chance) / self.data["test"])
+        return self.final_accuracy <= chance + 2 * error
+
+    @property
+    def outcome(self) -> str:
+        """In print: '97.2 %', '5.8 % (no better than chance)', 'diverged at iteration 7'."""
+        if self.diverged:
+            return self.ended
+        said = " (no better than chance)" if self.at_chance else ""
+        return f"{percent(self.final_accuracy)} %{said}"
+
     def accuracy_at(self, iteration: int) -> float | None:
         """Test accuracy at an iteration, a fraction; None if the run had diverged before.
 
@@ -60,111 +73,47 @@ class Run:
         return float(tests.loc[iteration])
 
 
-def describe(config: RunConfig) -> dict:
-    """The config as it is hashed and recorded: an image folder without its path."""
-    return config.to_dict() | {"dataset": config.source.kind}
-
-
-def content(values: dict) -> dict:
-    """What `describe` gives, without the fields that have their default.
-
-    A new field of `RunConfig` therefore changes no name.
-    """
-    return {k: v for k, v in values.items() if v != _DEFAULTS.get(k, MISSING)}
-
-
-def run_name(config: RunConfig, fingerprint: str) -> str:
-    """The record's file name, without suffix."""
-    values = describe(config)
-    hashed = [content(values), fingerprint]
-    canonical = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
-    parts = [values["dataset"], config.model, config.policy.name, f"seed{config.seed}"]
-    return "-".join([*parts, digest])
-
-
-def _commit() -> str | None:
-    """The package's git commit, with a + if its files differ from it; None without git."""
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for arguments in (
-                ["rev-parse", "--short=12", "HEAD"],
-                ["status", "--porcelain", "--", "clr"],
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + "+" * bool(changes)
-
-
-def _provenance(seconds: float, device: str) -> dict:
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
-    return {
-        "seconds": round(seconds, 1),
-        "device": f"{name} ({platform.machine()})",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "commit": _commit(),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def save(training: Training, folder: Path, seconds: float) -> Run:
     """Record an ended run in `folder`; OSError, leaving nothing behind, if it can't."""
     data, config = training.data, training.config
-    path = folder / (run_name(config, data.fingerprint) + ".json")
+    path = folder / (names.run_name(config, data.fingerprint) + ".json")
     history = training.history.to_csv(index=False).encode()
     record = {
-        "format": FORMAT,
-        "config": describe(config),
+        "format": form.FORMAT,
+        "config": names.describe(config),
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,
             "train": len(data.train_labels),
             "test": len(data.test_labels),
+            "classes": len(data.classes),
         },
         "ended": training.ended,
+        "final_accuracy": float(training.history["test_accuracy"].iloc[-1]),
         "history_sha256": hashlib.sha256(history).hexdigest(),
-        "provenance": _provenance(seconds, str(training.device)),
+        "provenance": provenance.of(seconds, str(training.device)),
     }
     files.write(path.with_suffix(".csv"), history, files.FOR_RUNS)
     files.write(path, (json.dumps(record, indent=1) + "\n").encode(), files.FOR_RUNS)
     return load(path)
 
 
-class NewerFormat(ValueError):
-    """A record or checkpoint written by a newer version of this package."""
+def parse(path: Path, content: bytes, history: bytes) -> Run:
+    """The run of a record's JSON and CSV, whose JSON lies at `path` or is to be written there.
 
-
-def check_format(found: int, path: Path):
-    """NewerFormat, naming the file, if its format is newer than this package's."""
-    if found > FORMAT:
-        raise NewerFormat(
-            f"{path} has format {found}, written by a newer version of this package, which "
-            f"reads up to {FORMAT}; it is left as it is. Update the package, or let CLR_RUNS "
-            "name another folder"
-        )
+    This decides whether a record is whole. Raises ValueError, saying what is wrong, if it is
+    not, and NewerFormat if a newer version wrote it.
+    """
+    config, values = form.head(path.stem, content)
+    table = form.history(config, values, history)
+    return Run(config, table, values["ended"], values["data"], values["provenance"], path)
 
 
 def load(path: Path) -> Run:
-    """Read a record; ValueError, naming the file, if it is damaged or from the future."""
+    """Read a record; ValueError, naming the file, if it is not whole or from the future."""
     try:
-        record = json.loads(path.read_text())
-        check_format(record["format"], path)
-        history = path.with_suffix(".csv").read_bytes()
-        if hashlib.sha256(history).hexdigest() != record["history_sha256"]:
-            raise ValueError("its CSV does not have the recorded checksum")
-        config = RunConfig.from_dict(record["config"] | {"dataset": record["data"]["name"]})
-        table = pd.read_csv(io.BytesIO(history))
-        return Run(config, table, record["ended"], record["data"], record["provenance"], path)
-    except NewerFormat:
-        raise
-    except KeyError as error:
-        raise ValueError(f"the record {path} cannot be used: it has no {error}") from error
-    except (ValueError, TypeError, OSError) as error:
+        return parse(path, path.read_bytes(), path.with_suffix(".csv").read_bytes())
+    except NewerFormat as error:
+        raise error.at(path) from None
+    except (ValueError, OSError) as error:
         raise ValueError(f"the record {path} cannot be used: {error}") from error

@@ -23,8 +23,9 @@ from pathlib import Path
 import torch
 
 from clr.paths import RECORDED, live_store
-from clr.runs import files, locks, record
-from clr.runs.record import NewerFormat, Run
+from clr.runs import files, form, locks, names, record
+from clr.runs.form import NewerFormat
+from clr.runs.record import Run
 from clr.training import Dataset, RunConfig, Training, load
 
 load_once = lru_cache(maxsize=1)(load)  # the data set of the last run: most often the next's
@@ -59,22 +60,18 @@ class Store:
     def get(self, config: RunConfig, fingerprint: str) -> Run | None:
         """The record of `config` on the data with that fingerprint, or None.
 
-        A record that is damaged, or whose config is not the one asked for, is reported in a
-        warning and never used. One from a newer version raises NewerFormat.
+        A record that is not whole, or is of another config than its name says, is reported in
+        a warning and never used. One from a newer version raises NewerFormat.
         """
         for folder in (*self.also, self.folder):
-            path = folder / (record.run_name(config, fingerprint) + ".json")
+            path = folder / (names.run_name(config, fingerprint) + ".json")
             if path.exists():
                 try:
-                    run = record.load(path)
+                    return record.load(path)
                 except NewerFormat:
                     raise
                 except ValueError as error:
                     warnings.warn(f"{error}; it is trained again", stacklevel=2)
-                    continue
-                if record.describe(run.config) == record.describe(config):
-                    return run
-                warnings.warn(f"the record {path} is of another config", stacklevel=2)
         return None
 
     def search(self, config: RunConfig, *, other_data: bool = False) -> Run | None:
@@ -96,15 +93,11 @@ class Store:
 
     def data_names(self, configs: Iterable[RunConfig]) -> set[str]:
         """The names of all data sets on which there are records of these configs."""
-        return {
-            self._seen[path]["data"]["name"]
-            for config in configs
-            for path in self._alike(config)
-        }
+        return {self._seen[path]["data"] for config in configs for path in self._alike(config)}
 
     def _alike(self, config: RunConfig) -> list[Path]:
         """The records of the same config, on whatever data. Reads each record's JSON once."""
-        wanted = _key(record.describe(config))
+        wanted = _key(names.describe(config))
         found = []
         for folder in (*self.also, self.folder):
             for path in sorted(
@@ -133,15 +126,15 @@ class Store:
         one. A run that another process is training is waited for or, without `wait`, left to
         it (raises `clr.runs.locks.Locked`).
 
-        A continued run ends bit-identical to one that was never interrupted, on the same
-        machine with as many threads. Raises OSError if the store cannot be written, and
-        whatever `clr.training.load` raises if there is no such data.
+        A continued run ends bit-identical to one that was never interrupted, for the same
+        processor model, code and number of threads. Raises OSError if the store cannot be
+        written, and whatever `clr.training.load` raises if there is no such data.
         """
         data = data or load(config.dataset)
         if run := self.get(config, data.fingerprint):
             return run
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        path = self.folder / record.run_name(config, data.fingerprint)
+        path = self.folder / names.run_name(config, data.fingerprint)
         with locks.lock(path, wait=wait):
             if run := self.get(config, data.fingerprint):
                 return run  # trained while we waited
@@ -150,16 +143,16 @@ class Store:
 
 def _key(values: dict) -> str:
     """A config as text, whatever its data set."""
-    return json.dumps(record.content(values) | {"dataset": None}, sort_keys=True)
+    return json.dumps(names.content(values) | {"dataset": None}, sort_keys=True)
 
 
 def _head(path: Path) -> dict | None:
-    """What a record is of: its key and its data; None if it cannot be read."""
+    """What a record is of: its key and its data's name; None if it cannot be used."""
     try:
-        values = json.loads(path.read_text())
-        return {"key": _key(values["config"]), "data": values["data"]}
-    except (ValueError, KeyError, TypeError, OSError):
+        config, values = form.head(path.stem, path.read_bytes())
+    except (ValueError, OSError):
         return None
+    return {"key": _key(names.describe(config)), "data": values["data"]["name"]}
 
 
 def _train(training: Training, path: Path, progress: bool | None, every: float) -> Run:
@@ -168,14 +161,17 @@ def _train(training: Training, path: Path, progress: bool | None, every: float) 
     before, start = 0.0, time.monotonic()
     if content := files.read_sealed(checkpoint):
         state = torch.load(io.BytesIO(content), map_location=training.device, weights_only=True)
-        record.check_format(state["format"], checkpoint)
+        try:
+            form.check_format(state["format"])
+        except NewerFormat as error:
+            raise error.at(checkpoint) from None
         training.load_state_dict(state["training"])
         before = state["seconds"]
 
     def keep(state: dict):
         seconds = before + time.monotonic() - start
         buffer = io.BytesIO()
-        torch.save({"format": record.FORMAT, "training": state, "seconds": seconds}, buffer)
+        torch.save({"format": form.FORMAT, "training": state, "seconds": seconds}, buffer)
         try:
             files.write_sealed(checkpoint, buffer.getvalue())
         except OSError as error:  # the run goes on, and the checkpoint before is still there

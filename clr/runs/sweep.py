@@ -30,8 +30,8 @@ _stopped = False  # in a worker: Ctrl-C has come, and what is still queued is no
 
 def train(
     config: dict, store: Store, device: str | None, progress: bool | None, wait: bool
-) -> tuple[float, str, float]:
-    """One run, in a worker: (final accuracy, how it ended, seconds). All plain values.
+) -> tuple[str, float]:
+    """One run, in a worker: (what came out, in print, seconds). All plain values.
 
     Raises `clr.runs.locks.Locked` if another process is at it, unless it is to `wait`.
     """
@@ -46,7 +46,8 @@ def train(
     except KeyboardInterrupt:
         _stopped = True
         raise
-    return run.final_accuracy, run.ended, run.provenance["seconds"]
+    said = run.outcome if run.diverged else f"finished, {run.outcome}"
+    return said, run.provenance["seconds"]
 
 
 def _watch(parent: int):
@@ -108,15 +109,15 @@ class _Progress:
         self.ended += 1
         print(f"{head}: FAILED, {type(error).__name__}: {error}", flush=True)
 
-    def finished(self, head: str, config: RunConfig, result: tuple[float, str, float]):
-        accuracy, ended, seconds = result
+    def finished(self, head: str, config: RunConfig, result: tuple[str, float]):
+        said, seconds = result
         self.ended += 1
         self.done, self.spent = self.done + config.iterations, self.spent + seconds
         whole = self.spent / self.done * self.total / self.jobs
         rest = max(0, whole - (time.monotonic() - self.begun))
         print(
-            f"[{self.ended}/{self.runs}] {head}: {ended}, {100 * accuracy:.1f} % in "
-            f"{duration(seconds)}; about {duration(rest)} left",
+            f"[{self.ended}/{self.runs}] {head}: {said} in {duration(seconds)}; "
+            f"about {duration(rest)} left",
             flush=True,
         )
 

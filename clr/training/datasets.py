@@ -19,6 +19,8 @@ import torch
 
 from clr.paths import data_dir
 
+NOT_IN_A_NAME = '<>"|`'  # an image folder's name is shown in HTML and in Markdown
+
 
 @dataclass(frozen=True)
 class Source:
@@ -42,9 +44,16 @@ class Source:
         if text in _LOADERS:
             return cls(text)
         start, _, path = text.partition(":")
-        folder = Path(os.path.expanduser(path))
-        if start != "folder" or not path or not folder.resolve().name:
+        if start != "folder" or not path or "\0" in path:
             raise ValueError(allowed)
+        folder = Path(os.path.expanduser(path))
+        if not (name := folder.resolve().name):
+            raise ValueError(allowed)
+        if not name.isprintable() or set(name) & set(NOT_IN_A_NAME):
+            raise ValueError(
+                "dataset must name an image folder whose own name has no control character and "
+                f"none of {' '.join(NOT_IN_A_NAME)}; got {text!r}"
+            )
         return cls("folder", folder)
 
     @property
@@ -56,6 +65,16 @@ class Source:
     def title(self) -> str:
         """What it is called in print."""
         return title(self.name)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the data comes with an installed package, so that it is always here."""
+        return self.kind == "digits"
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes there are; None for an image folder, which has its own."""
+        return {"cifar100": 100, "folder": None}.get(self.kind, 10)
 
     def here(self) -> bool:
         """False for an image folder that has no train/, True for every other source."""

@@ -95,7 +95,9 @@ class BatchNorm(nn.BatchNorm2d):
         y = F.batch_norm(split, mean, variance, weight, bias, True, 1.0, self.eps)
         with torch.no_grad():
             self.num_batches_tracked += 1
-            share = (1 - self.fraction) / (1 - self.fraction**self.num_batches_tracked)
+            # float64, in which the first share is 1 and not above it, as float32 can have it
+            count = self.num_batches_tracked.double()
+            share = (1 - self.fraction) / (1 - self.fraction**count)
             self.running_mean.lerp_(mean[:channels], share)
             self.running_var.lerp_(variance[:channels], share)
         return y if parts == 1 else _below(y, parts)

@@ -137,3 +137,10 @@ def test_notebook_5_shows_what_the_records_say():
         "git checkout data/runs, or train it again with the command that "
         "`python -m clr claims --markdown` names; then make notebooks"
     )
+
+
+def test_markdown_shows_html_and_bars_as_text():
+    row = {"device": "<b>A&B</b> | 2"}
+    assert scoreboard.markdown([row], ["device"]).splitlines()[-1] == (
+        "| &lt;b&gt;A&amp;B&lt;/b&gt; \\| 2 |"
+    )

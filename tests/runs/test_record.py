@@ -2,12 +2,11 @@ import json
 
 import pandas as pd
 import pytest
-import torch
 
 from clr.policies import Triangular
-from clr.runs import Store, record, run_name
+from clr.runs import Run, Store, names, record, run_name
 from clr.runs.store import RECORDED
-from clr.training import RunConfig, Training, load
+from clr.training import COLUMNS, RunConfig, Training, load
 
 CONFIG = RunConfig(
     Triangular(0.01, 0.1, 5), 20, model="resnet8", weight_decay=1e-4, test_every=10
@@ -20,15 +19,51 @@ def other(**values):
     return RunConfig.from_dict(CONFIG.to_dict() | values)
 
 
-def test_provenance(store):
-    block = Store.usual().train(CONFIG).provenance
-    assert block["torch"] == torch.__version__ and block["threads"] == torch.get_num_threads()
-    assert set(block) == {
-        "seconds", "device", "threads", "python", "torch", "numpy", "commit", "written",
-    }  # fmt: skip
-    written = json.loads((store / f"{NAME}.json").read_text())
-    assert written["data"]["fingerprint"] == DIGITS.fingerprint
-    assert str(store) not in json.dumps(written)
+def test_a_record_carries_its_final_accuracy(store):
+    run = Store.usual().train(CONFIG)
+    values = json.loads(run.path.read_text())
+    assert values["final_accuracy"] == run.history["test_accuracy"].iloc[-1]
+    assert values["final_accuracy"] == run.final_accuracy
+    path = run.path
+    path.write_text(json.dumps(values | {"final_accuracy": values["final_accuracy"] - 1e-9}))
+    with pytest.raises(ValueError, match="final_accuracy is .*, but its CSV ends with"):
+        record.load(path)
+    del values["final_accuracy"]  # as in records made before it was added
+    path.write_text(json.dumps(values))
+    assert record.load(path).final_accuracy == run.final_accuracy
+
+
+@pytest.mark.parametrize(
+    ("dataset", "data", "highest"),
+    [
+        # 1 / classes + 2 * sqrt(1 / classes * (1 - 1 / classes) / test images), by hand
+        ("digits", {"test": 359}, 0.1 + 2 * 0.3 / 359**0.5),
+        ("mnist", {"test": 10_000}, 0.106),
+        ("cifar10", {"test": 10_000}, 0.106),
+        ("cifar100", {"test": 10_000}, 0.01 + 2 * 0.0995 / 100),
+        ("folder:x", {"test": 400, "classes": 2}, 0.55),
+    ],
+)
+def test_a_run_is_at_chance_up_to_two_standard_errors(dataset, data, highest):
+    def made(accuracy):
+        table = pd.DataFrame([[20, 0.1, 1.0, 1.0, accuracy]], columns=COLUMNS)
+        run = Run(other(dataset=dataset), table, "finished", data, {}, None)
+        return run.at_chance, run.outcome
+
+    for accuracy in (0, highest / 2, highest - 1e-4):
+        assert made(accuracy) == (True, f"{100 * accuracy:.1f} % (no better than chance)")
+    for accuracy in (highest + 1e-4, 1.0):
+        assert made(accuracy) == (False, f"{100 * accuracy:.1f} %")
+
+
+def test_without_the_number_of_classes_nothing_is_called_chance():
+    table = pd.DataFrame([[20, 0.1, 1.0, 1.0, 0.0]], columns=COLUMNS)
+    run = Run(other(dataset="folder:x"), table, "finished", {"test": 400}, {}, None)
+    assert run.outcome == "0.0 %" and not run.at_chance
+
+
+def test_a_record_says_how_many_classes_its_data_has(store):
+    assert Store.usual().train(CONFIG).data["classes"] == 10
 
 
 def test_the_name_is_a_matter_of_config_and_data_alone():
@@ -46,7 +81,7 @@ def test_the_name_is_a_matter_of_config_and_data_alone():
 def test_an_image_folders_path_is_not_in_the_record():
     a, b = other(dataset="folder:/home/me/x"), other(dataset="folder:/data/x")
     assert run_name(a, "f" * 64) == run_name(b, "f" * 64)
-    assert "/home" not in json.dumps(record.describe(a))
+    assert "/home" not in json.dumps(names.describe(a))
 
 
 @pytest.mark.parametrize("key", ["ended", "data", "provenance", "history_sha256"])

@@ -81,6 +81,10 @@ def test_records_are_searched_without_the_data(store):
     assert usual.search(there, other_data=True).path == first.path
     assert usual.search(seed, other_data=True) is None
     assert usual.data_names([there, other(seed=8)]) == {"digits"}
+    spoiled = json.loads(first.path.read_text()) | {"data": []}
+    (store / f"{first.path.stem}0.json").write_text(json.dumps(spoiled))
+    (store / f"{first.path.stem}1.json").write_text("[" * 200_000)
+    assert usual.data_names([there]) == {"digits"} and usual.search(seed).path == first.path
     (store / f"{first.path.stem}.json").write_text("{")
     assert Store.usual().search(seed) is None
 
@@ -316,12 +320,13 @@ def test_two_image_folders_are_two_data_sets(store, tmp_path):
         values = {"dataset": f"folder:{path}", "batch_size": 5, "iterations": 2}
         return RunConfig.from_dict(CONFIG.to_dict() | values)
 
-    one, two = (
-        of(folder(tmp_path / name, (mode,) * 5, ((8, 8),) * 5))
-        for name, mode in (("one", "RGB"), ("two", "L"))
+    one, same = (
+        of(folder(tmp_path / name, ("RGB",) * 5, ((8, 8),) * 5)) for name in ("one", "same")
     )
+    two = of(folder(tmp_path / "two", ("RGB",) * 5, ((8, 12),) * 5))
     usual, first = Store.usual(), train(one)
     assert usual.search(one).path == first.path and usual.search(two) is None
+    assert usual.search(same).path == first.path  # the same images under another name
     (tmp_path / "else").mkdir()
     path = folder(tmp_path / "else" / "one", ("L",) * 5, ((8, 8),) * 5)  # the same last name
     assert usual.search(of(path)) is None

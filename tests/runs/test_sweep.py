@@ -1,17 +1,20 @@
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from clr import cli
 from clr.papers.cyclical import REHEARSAL
+from clr.policies import Fixed
 from clr.runs import Store, sweep
 
 
@@ -104,10 +107,23 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(store, expected):
 def test_what_is_left_is_estimated_from_the_finished_runs(monkeypatch, tmp_path, capsys):
     configs = [(arm, config) for arm, (config,) in REHEARSAL.configs(seeds=1).items()]
     # 60 iterations a run, 6,000 s each, two at a time: 12,000 s in all
-    monkeypatch.setattr(sweep, "train", lambda *_: (0.5, "finished", 6000.0))
+    monkeypatch.setattr(sweep, "train", lambda *_: ("finished, 50.0 %", 6000.0))
     assert sweep.run(configs, lambda: ThreadPoolExecutor(1), Store(tmp_path), jobs=2) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "[1/4] fixed seed 0: finished, 50.0 % in 1.7 h; about 3.3 h left"
+
+
+def test_a_run_that_learned_nothing_is_named_while_the_sweep_goes_on(store, capsys):
+    config = replace(REHEARSAL.config("fixed"), policy=Fixed(0), iterations=2)
+    configs = [(f"seed {seed}", replace(config, seed=seed)) for seed in range(2)]
+    assert sweep.run(configs, lambda: ThreadPoolExecutor(1), Store.live()) == 0
+    for line, (_, each) in zip(capsys.readouterr().out.splitlines(), configs, strict=True):
+        run = Store.live().search(each)
+        said = f": finished, {100 * run.final_accuracy:.1f} % (no better than chance) in "
+        assert said in line and run.at_chance
+    diverges = replace(config, policy=Fixed(1e9), model="cifar10_full", iterations=40)
+    sweep.run([("fixed", diverges)], lambda: ThreadPoolExecutor(1), Store.live())
+    assert re.search(r"\] fixed seed 0: diverged at iteration \d+ in ", capsys.readouterr().out)
 
 
 def test_two_sweeps_of_two_workers_share_the_work(store, expected):

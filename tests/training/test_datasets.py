@@ -219,6 +219,15 @@ def test_other_names_of_data_sets_are_refused(text):
         Source.parse(text)
 
 
+@pytest.mark.parametrize("name", ["<b>x", 'a"b', "a|b", "a`b", "a\nb", "\x1b[31m"])
+def test_a_folder_whose_name_could_be_taken_for_html_or_markdown_is_refused(name):
+    with pytest.raises(ValueError, match=r"no control character and none of < > \" | `; got"):
+        Source.parse(f"folder:/some/where/{name}")
+    assert Source.parse("folder:Äpfel & Birnen (2), it's_new-1.0").kind == "folder"
+    with pytest.raises(ValueError, match="dataset must be one of"):
+        Source.parse("folder:a\0b")
+
+
 def test_what_is_wrong_with_a_data_set_is_said(tmp_path):
     with pytest.raises(ValueError, match="dataset must be one of digits, .*; got 'cifar11'"):
         datasets.load("cifar11")

@@ -201,6 +201,16 @@ def test_batch_norm_is_caffes():
     assert torch.allclose(norm.eval()(batches[0]), plain)
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999])
+def test_a_constant_channel_keeps_a_variance_of_zero_and_can_be_evaluated(fraction):
+    norm, x = models.BatchNorm(2, fraction=fraction), torch.full((4, 2, 3, 3), 7.0)
+    for _ in range(50):
+        norm(x)
+        assert norm.running_mean.tolist() == [7, 7] and norm.running_var.tolist() == [0, 0]
+        assert norm.eval()(x).isfinite().all()
+        norm.train()
+
+
 def test_ghost_batches_are_normalised_by_themselves():
     torch.manual_seed(3)
     ghost, x = models.BatchNorm(4, ghost=5), torch.randn(20, 4, 3, 3)

@@ -1,0 +1,66 @@
+"""Where a run was made: the commit, the versions, the machine."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from clr.paths import ROOT
+
+CPUINFO = Path("/proc/cpuinfo")  # on Linux
+
+
+def of(seconds: float, device: str) -> dict:
+    """Where and when a run of that many seconds was made on that device of this machine.
+
+    The results are bit-identical where `processor`, `instructions`, `threads`, the versions and
+    the commit are the same.
+    """
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+    return {
+        "seconds": round(seconds, 1),
+        "device": f"{name} ({platform.machine()})",
+        "processor": processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": psutil.cpu_count(logical=False),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "commit": commit(),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def processor() -> str | None:
+    """The model name of the processor; None where the system does not say it."""
+    try:
+        text = CPUINFO.read_text()
+    except OSError:
+        return platform.processor() or None
+    found = re.search(r"^model name\s*:\s*(\S.*?)\s*$", text, re.MULTILINE)
+    return found[1] if found else platform.processor() or None
+
+
+def commit() -> str | None:
+    """The package's git commit, with a + if its files differ from it; None without git."""
+    try:
+        name, changes = (
+            subprocess.run(
+                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for arguments in (
+                ["rev-parse", "--short=12", "HEAD"],
+                ["status", "--porcelain", "--", "clr"],
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return name + "+" * bool(changes)
