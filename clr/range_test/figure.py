@@ -36,15 +36,8 @@ def draw(
     ylabel = "train loss" if loss else watched.replace("_", " ")
     ax.set(xlabel="learning rate", ylabel=ylabel)
     bottom = ax.get_ylim()[0]
-    names = {} if bounds is None else {"base_lr": (":", "black"), "max_lr": ("--", HIGHEST)}
-    for i, (name, (dashes, colour)) in enumerate(names.items()):
-        if (value := getattr(bounds, name)) is not None:
-            height = float(np.interp(value, median.index, median))
-            text = f"{name} = {value:.2g} ({bounds.method})"
-            ax.plot([value, value], [bottom, height], color=colour, ls=dashes, label=text)
-            ax.plot(value, height, "o", color=colour, ms=5)
-        seeds = [each[i] for each in bounds.seeds if each[i] is not None]
-        ax.plot(seeds, [bottom] * len(seeds), "|", color=colour, ms=10, clip_on=False)
+    if bounds is not None:
+        _mark(ax, bounds, median, bottom)
     ax.set_ylim(bottom=bottom)
     ax.legend(
         fontsize="small",
@@ -54,3 +47,19 @@ def draw(
         ncols=min(3, len(ax.get_legend_handles_labels()[0])),
     )
     return ax
+
+
+def _mark(ax: Axes, bounds: Bounds, median: pd.Series, bottom: float) -> None:
+    """Each bound: a point on the median and a line down from it; each seed's own: a tick."""
+    marks = (
+        ("base_lr", bounds.base_lr, [base for base, _ in bounds.seeds], ":", "black"),
+        ("max_lr", bounds.max_lr, [top for _, top in bounds.seeds], "--", HIGHEST),
+    )
+    for name, value, readings, dashes, colour in marks:
+        if value is not None:
+            height = float(np.interp(value, median.index, median))
+            text = f"{name} = {value:.2g} ({bounds.method})"
+            ax.plot([value, value], [bottom, height], color=colour, ls=dashes, label=text)
+            ax.plot(value, height, "o", color=colour, ms=5)
+        seeds = [each for each in readings if each is not None]
+        ax.plot(seeds, [bottom] * len(seeds), "|", color=colour, ms=10, clip_on=False)

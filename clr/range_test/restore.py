@@ -5,27 +5,36 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
+from collections.abc import Callable, Container, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 
 @contextlib.contextmanager
-def restored(model: nn.Module, optimizer=None, scaler=None, batches=None):
+def restored(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    batches: object = None,
+) -> Iterator[None]:
     """Puts back, whatever happens inside, and in place:
 
     parameters, gradients and buffers; which parameters want gradients; train or eval mode of
     every module; the optimizer's groups and state; the scaler; python's, numpy's, torch's and
-    CUDA's random states; the generator of a DataLoader, and the position of batches that have a
-    `state_dict`. Needs room for a second copy of all tensors.
+    CUDA's random states; the generator and the persistent workers of a DataLoader, and the
+    position of batches that have a `state_dict`. Needs room for a second copy of all tensors.
     """
     undo = [*_of_model(model), *_of_random_states(batches)]
     if optimizer is not None:
         undo += _of_optimizer(optimizer)
     for each in (scaler, batches):
-        if hasattr(each, "load_state_dict"):
+        if hasattr(each, "load_state_dict") and hasattr(each, "state_dict"):
             undo.append(_call(each.load_state_dict, copy.deepcopy(each.state_dict())))
+    undo += _of_workers(batches)
     try:
         yield
     finally:
@@ -33,18 +42,18 @@ def restored(model: nn.Module, optimizer=None, scaler=None, batches=None):
             action()
 
 
-def _call(function, *arguments):
+def _call(function: Callable, *arguments: Any) -> Callable[[], Any]:
     return lambda: function(*arguments)
 
 
-def _kept(value):
+def _kept(value: Any) -> Callable[[], Any]:
     """A function that returns `value` as it is now: the same tensor, or an equal copy."""
     if not isinstance(value, Tensor):
         saved = copy.deepcopy(value)
         return lambda: saved
     content = value.detach().clone()
 
-    def back():
+    def back() -> Tensor:
         with torch.no_grad():
             value.copy_(content)
         return value
@@ -52,11 +61,11 @@ def _kept(value):
     return back
 
 
-def _dictionary(values: dict, skip=()):
+def _dictionary(values: dict, skip: Container[str] = ()) -> Callable[[], None]:
     """A function that gives a dictionary the keys and values it has now."""
     saved = {k: _kept(v) for k, v in values.items() if k not in skip}
 
-    def back():
+    def back() -> None:
         for key in [k for k in values if k not in saved and k not in skip]:
             del values[key]
         values.update({k: value() for k, value in saved.items()})
@@ -64,23 +73,23 @@ def _dictionary(values: dict, skip=()):
     return back
 
 
-def _of_model(model):
+def _of_model(model: nn.Module) -> Iterator[Callable[[], Any]]:
     for module in model.modules():
         yield _call(setattr, module, "training", module.training)
-        for tensors in (module._parameters, module._buffers):
-            yield _dictionary(tensors)
+        yield _dictionary(module._parameters)
+        yield _dictionary(module._buffers)
     for parameter in model.parameters():
         # the gradients' own tensors are not written to: every step makes new ones
         yield _call(setattr, parameter, "grad", parameter.grad)
         yield _call(parameter.requires_grad_, parameter.requires_grad)
 
 
-def _of_optimizer(optimizer):
+def _of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[Callable[[], Any]]:
     for group in optimizer.param_groups:
         yield _dictionary(group, skip=("params",))
     states = {p: (state, _dictionary(state)) for p, state in optimizer.state.items()}
 
-    def back():
+    def back() -> None:
         optimizer.state.clear()
         for p, (state, fill) in states.items():
             fill()
@@ -89,7 +98,7 @@ def _of_optimizer(optimizer):
     yield back
 
 
-def _of_random_states(batches):
+def _of_random_states(batches: object) -> Iterator[Callable[[], Any]]:
     yield _call(random.setstate, random.getstate())
     yield _call(np.random.set_state, np.random.get_state())
     yield _call(torch.set_rng_state, torch.get_rng_state())
@@ -99,7 +108,17 @@ def _of_random_states(batches):
         yield _call(generator.set_state, generator.get_state())
 
 
-def generators(batches) -> set[torch.Generator]:
+def _of_workers(batches: object) -> Iterator[Callable[[], Any]]:
+    """Persistent workers that the loader has are set aside: what happens inside starts its own.
+
+    They keep their random states that way, and the loader its place in a pass.
+    """
+    if isinstance(batches, DataLoader) and batches.persistent_workers:
+        yield _call(setattr, batches, "_iterator", batches._iterator)
+        batches._iterator = None
+
+
+def generators(batches: object) -> set[torch.Generator]:
     """Torch's random generators in a DataLoader, its sampler and its batch sampler."""
     batch_sampler = getattr(batches, "batch_sampler", None)
     inside = [batches, getattr(batches, "sampler", None)]

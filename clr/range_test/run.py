@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,15 +17,31 @@ from torch import Tensor, nn
 
 from clr import checks
 from clr.policies import RangeRamp
+from clr.range_test import arguments
+from clr.range_test.batches import endless, outputs_of, pair
 from clr.range_test.bounds import Bounds, read
+from clr.range_test.described import described
 from clr.range_test.figure import draw
 from clr.range_test.restore import generators, restored
 
 COLUMNS = ["iteration", "lr", "train_loss", "train_accuracy", "test_accuracy"]
 
 
-def accuracy(outputs: Tensor, targets: Tensor) -> float:
-    """The share of the rows of `outputs`, (N, classes), whose largest is at `targets`, (N,)."""
+def accuracy(outputs: Any, targets: Any) -> float:
+    """The share of the rows of `outputs`, (N, classes), whose largest is at `targets`, (N,).
+
+    TypeError or ValueError for any other shapes and for targets that are no whole numbers.
+    """
+    rule = (
+        "metric must be given, a function of outputs and targets: the default, accuracy, is "
+        "for outputs of shape (N, classes), two classes or more, and whole numbers of shape "
+        f"(N,) as targets; got {described(outputs)} and {described(targets)}"
+    )
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+        raise TypeError(rule)
+    matching = outputs.ndim == 2 and outputs.shape[1] > 1 and targets.shape == outputs.shape[:1]
+    if not matching or targets.dtype == torch.bool or targets.is_floating_point():
+        raise ValueError(rule)
     return (outputs.argmax(1) == targets).float().mean().item()
 
 
@@ -63,6 +80,9 @@ class RangeTest:
     def bounds(self, method: str = "accuracy") -> Bounds:
         """base_lr and max_lr: each seed's own, read off its curve, and their medians.
 
+        They depend on the length of the ramp, about as one over its square root. They are for
+        half cycles of about that length. A run of fewer than 100 iterations is not read.
+
         `method` is one of `clr.range_test.METHODS`; ValueError otherwise.
         """
         return read(self, method)
@@ -81,14 +101,16 @@ def lr_range_test(
     model: nn.Module,
     batches: Iterable,
     *,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Any, Any], Tensor],
     optimizer: torch.optim.Optimizer,
     policy: RangeRamp,
     evaluate: Callable[[nn.Module], float] | None = None,
-    metric: Callable[[Tensor, Tensor], float] = accuracy,
+    metric: Callable[[Any, Any], float | Tensor] = accuracy,
+    unpack: Callable[[Any], tuple[Any, Any]] = pair,
     every: int | None = None,
     accumulate: int = 1,
-    autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    autocast: Callable[[], contextlib.AbstractContextManager]
+    | contextlib.AbstractContextManager = contextlib.nullcontext,
     scaler: torch.amp.GradScaler | None = None,
     seeds: Sequence[int] | None = None,
     reset: Callable[[nn.Module], object] | None = None,
@@ -96,39 +118,57 @@ def lr_range_test(
 ) -> RangeTest:
     """Train along a ramp of the rate and note loss and accuracy; then put everything back.
 
-    `batches` yields (inputs, targets) again and again, as a DataLoader does. `policy` is the
-    rate of the first parameter group; the others keep their ratio to it (or have `lr_mult`).
+    `batches` yields (inputs, targets) again and again, as a DataLoader does. For batches of any
+    other form, `unpack(batch)` returns such a pair. Inputs that are a dict are given to the
+    model as keyword arguments, any others as its one argument. What the model returns goes to
+    `loss(outputs, targets)` and `metric(outputs, targets)` as it is, be it a tensor, a tuple, a
+    dict or an object. A Hugging Face model whose batches are dicts with their labels:
+
+        unpack=lambda batch: (batch, batch["labels"]),
+        loss=lambda outputs, labels: outputs.loss,
+        metric=lambda outputs, labels: accuracy(outputs.logits, labels),
+
+    `loss` is the mean over a batch. `metric`, called without gradients, has to rise while the
+    model gets better, by more than 0.05 in all, as a share does; the default is `accuracy`, of
+    classes. For a regression give R², for several labels the share of the right ones.
+
+    `policy` is the rate of the first parameter group that is not frozen. The others keep their
+    ratio to it (or have `lr_mult`); a group whose lr is 0 stays at 0. Where a scheduler has set
+    the lr to 0, as a warm-up does at its start, the group's `initial_lr` counts.
+
     Every `every` steps (default: a hundredth of the ramp) a row is written, with the mean of
-    `metric(outputs, targets)` and of `loss`, and `evaluate(model)`, called in eval mode without
-    gradients. A step takes `accumulate` batches. `autocast` makes the context of the forward
-    pass, `scaler` scales the loss. With `seeds` there is a run for each, which sets python's,
-    numpy's and torch's random states and a loader's own generators
-    (`clr.training.batches.Batches` has a seed of its own, and draws the same batches in each
-    run); `reset(model)` may then draw the weights anew, without it the runs differ in nothing
-    but the batches.
+    `metric` and of `loss`, and `evaluate(model)`, called in eval mode without gradients. A step
+    takes `accumulate` batches. `autocast` is the context of the forward pass, which must be one
+    that can be entered again, or a function that makes it; `scaler` scales the loss. With
+    `seeds` there is a run for each, which sets python's, numpy's and torch's random states and
+    a loader's own generators (`clr.training.batches.Batches` has a seed of its own, and draws
+    the same batches in each run); `reset(model)` may then draw the weights anew, without it the
+    runs differ in nothing but the batches.
+
+    A model with all its modules in eval mode trains in train mode; in any other, each module
+    keeps its mode, so that batch normalization put into eval mode stays so.
 
     A run ends early when the loss is not finite, or its mean since the last row is `divergence`
     times that of the first row (where that is positive). Parameters, gradients, buffers, modes,
-    optimizer, scaler, random states, and a loader's generators and position are put back, after
-    an error or Ctrl-C too. Raises ValueError or TypeError, naming the argument, for what cannot
-    be meant.
+    optimizer, scaler, random states, and a loader's generators, persistent workers and position
+    are put back, after an error or Ctrl-C too. Raises ValueError or TypeError, naming the
+    argument, for what cannot be meant.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module; got {model!r}")
-    _check_arguments(model, optimizer, policy)
-    functions = {"loss": loss, "metric": metric, "evaluate": evaluate, "reset": reset}
-    for name, value in functions.items():
-        if value is None and name in ("evaluate", "reset"):
-            continue
-        if not callable(value) or isinstance(value, type):
-            raise TypeError(f"{name} must be a function or called like one; got {value!r}")
-    if not isinstance(batches, Iterable):
-        raise TypeError(f"batches must be a loader or such of pairs; got {batches!r}")
+    arguments.check_model(model, batches)
+    arguments.check_policy(policy)
+    arguments.check_optimizer(optimizer, model)
+    functions = {"loss": loss, "metric": metric, "unpack": unpack}
+    optional = {"evaluate": evaluate, "reset": reset}
+    functions |= {name: each for name, each in optional.items() if each is not None}
+    for name, each in functions.items():
+        arguments.check_function(name, each)
+    arguments.check_batches(batches, has_unpack=unpack is not pair)
     if seeds is not None and not isinstance(seeds, Iterable):
         raise TypeError(f"seeds must be some whole numbers, such as range(3); got {seeds!r}")
     every = max(1, policy.iterations // 100) if every is None else checks.whole("every", every)
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
+    run = _Run(model, loss, metric, optimizer, _context_maker(autocast), scaler)
     curves, ended = [], []
     for seed in [None] if seeds is None else [checks.whole("seeds", s, low=0) for s in seeds]:
         with restored(model, optimizer, scaler, batches):
@@ -138,9 +178,9 @@ def lr_range_test(
                     generator.manual_seed(seed)
             if reset is not None:
                 reset(model)
-            run = _Run(model, loss, metric, optimizer, autocast, scaler)
+            micro_batches = endless(batches, unpack, run.device)
             curve, end = run.follow(
-                policy, _micro_batches(batches), evaluate, every, accumulate, divergence
+                policy, micro_batches, evaluate, every, accumulate, divergence
             )
         curves.append(curve)
         ended.append(end)
@@ -149,60 +189,73 @@ def lr_range_test(
     return RangeTest(curves, ended)
 
 
-def _check_arguments(model, optimizer, policy):
-    if not isinstance(policy, RangeRamp):
-        hint = ""
-        if isinstance(policy, torch.optim.lr_scheduler.LRScheduler):
-            hint = "; the test sets the rates itself and takes no scheduler"
-        raise TypeError(f"policy must be a RangeRamp; got {policy!r}{hint}")
-    if policy.iterations < 2:
-        raise ValueError(f"policy must have at least 2 iterations; got {policy}")
-    if policy.past_end == "cycle":
-        raise ValueError(f"policy must end at its highest rate, not start again; got {policy}")
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {optimizer!r}")
-    own = {id(p) for p in model.parameters()}
-    groups = optimizer.param_groups
-    strange = sum(id(p) not in own for group in groups for p in group["params"])
-    if strange:
+def _context_maker(autocast: Any) -> Callable[[], contextlib.AbstractContextManager]:
+    """A function that gives the context of a forward pass; TypeError if there is none."""
+    if hasattr(type(autocast), "__enter__"):  # torch.autocast(…) is callable as well
+        return lambda: autocast
+    if callable(autocast):
+        return autocast
+    raise TypeError(
+        "autocast must be a context manager, such as torch.autocast('cpu'), or a function that "
+        f"makes one; got {described(autocast)}"
+    )
+
+
+def _shares(groups: Sequence[dict]) -> list[float]:
+    """Each group's rate over that of the first group that is not frozen, or its `lr_mult`."""
+    rates = [float(group["lr"]) or float(group.get("initial_lr", 0.0)) for group in groups]
+    if len(groups) == 1 and not rates[0]:  # no ratio to keep
+        rates = [1.0]
+    first = next((rate for rate in rates if rate), None)
+    if first is None and not all("lr_mult" in group for group in groups):
         raise ValueError(
-            f"optimizer must be one of the model's parameters; {strange} of its tensors are not"
+            f"optimizer must have a parameter group with an lr above 0, as the lr of a group "
+            f"says its ratio to the others; all of its {len(groups)} are 0"
         )
+    return [
+        float(group["lr_mult"]) if "lr_mult" in group else rate / (first or 1.0)
+        for group, rate in zip(groups, rates, strict=True)
+    ]
 
 
-def _micro_batches(batches):
-    """(inputs, targets) without end; ValueError if there are none, or none any more."""
-    passes = 0
-    while True:
-        empty = True
-        for batch in batches:
-            empty = False
-            yield batch
-        if empty and not passes:
-            raise ValueError("batches must hold at least one batch; it holds none")
-        if empty:
-            raise ValueError(
-                "batches must be something to iterate over again and again, such as a "
-                "DataLoader; it was used up after one pass"
-            )
-        passes += 1
+def _number(name: str, value: Any) -> float:
+    """What the function called `name` returned, as a float; TypeError if it is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must return one number; got {described(value)}") from None
+
+
+def _one_loss(loss: Any) -> Tensor:
+    """What `loss` returned; TypeError or ValueError unless it is a tensor of one number."""
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"loss must return a tensor of one number; got {described(loss)}")
+    if loss.numel() != 1:
+        raise ValueError(
+            "loss must return one number, such as the mean over the batch (reduction='mean'); "
+            f"got {described(loss)}"
+        )
+    return loss
 
 
 class _Run:
-    """One pass along the ramp."""
+    """Passes along the ramp."""
 
-    def __init__(self, model, loss, metric, optimizer, autocast, scaler):
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Any, Any], Tensor],
+        metric: Callable[[Any, Any], float | Tensor],
+        optimizer: torch.optim.Optimizer,
+        autocast: Callable[[], contextlib.AbstractContextManager],
+        scaler: torch.amp.GradScaler | None,
+    ) -> None:
         self.model, self.loss, self.metric = model, loss, metric
         self.optimizer, self.autocast, self.scaler = optimizer, autocast, scaler
-        first = next(model.parameters())
-        self.device = first.device
-        rates = [float(group["lr"]) for group in optimizer.param_groups]
-        self.shares = [
-            group.get("lr_mult", rate / rates[0] if rates[0] else 1.0)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True)
-        ]
+        self.device = next(model.parameters()).device
+        self.shares = _shares(optimizer.param_groups)
 
-    def set_rate(self, lr: float):
+    def set_rate(self, lr: float) -> None:
         """The policy's rate, times each group's share."""
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             if isinstance(group["lr"], Tensor):
@@ -210,22 +263,21 @@ class _Run:
             else:
                 group["lr"] = lr * share
 
-    def step(self, batches, accumulate: int) -> tuple[float, float]:
+    def step(self, batches: Iterator, accumulate: int) -> tuple[float, float]:
         """One update: (loss, metric), means over the micro-batches."""
         self.model.zero_grad(set_to_none=True)  # also what the optimizer does not have
         losses, metrics = [], []
         for _ in range(accumulate):
-            inputs, targets = (
-                part.to(self.device) if isinstance(part, Tensor) else part
-                for part in next(batches)
-            )
+            inputs, targets = next(batches)
             with self.autocast():
-                outputs = self.model(inputs)
-                loss = self.loss(outputs, targets)
+                outputs = outputs_of(self.model, inputs)
+                loss = _one_loss(self.loss(outputs, targets))
             scaled = loss / accumulate
             (scaled if self.scaler is None else self.scaler.scale(scaled)).backward()
             losses.append(loss.item())
-            metrics.append(float(self.metric(outputs.detach(), targets)))
+            with torch.no_grad():
+                watched = outputs.detach() if isinstance(outputs, Tensor) else outputs
+                metrics.append(_number("metric", self.metric(watched, targets)))
         if self.scaler is None:
             self.optimizer.step()
         else:
@@ -233,7 +285,7 @@ class _Run:
             self.scaler.update()
         return float(np.mean(losses)), float(np.mean(metrics))
 
-    def tested(self, evaluate) -> float:
+    def tested(self, evaluate: Callable[[nn.Module], float] | None) -> float:
         """What `evaluate` says of the model in eval mode; NaN without it."""
         if evaluate is None:
             return math.nan
@@ -241,16 +293,26 @@ class _Run:
         self.model.eval()
         try:
             with torch.no_grad():
-                return float(evaluate(self.model))
+                return _number("evaluate", evaluate(self.model))
         finally:
             for module, mode in modes:
                 module.training = mode
 
-    def follow(self, policy, batches, evaluate, every, accumulate, divergence):
+    def follow(
+        self,
+        policy: RangeRamp,
+        batches: Iterator,
+        evaluate: Callable[[nn.Module], float] | None,
+        every: int,
+        accumulate: int,
+        divergence: float,
+    ) -> tuple[pd.DataFrame, str]:
         """The curve and how it ended."""
-        self.model.train()
-        rows, since, ended = [], [], "finished"
-        rows.append([0, policy(0), math.nan, math.nan, self.tested(evaluate)])
+        if not any(module.training for module in self.model.modules()):
+            self.model.train()
+        rows = [[0, policy(0), math.nan, math.nan, self.tested(evaluate)]]
+        since: list[tuple[float, float]] = []
+        ended = "finished"
         for t in range(policy.iterations):
             self.set_rate(policy(t))
             since.append(self.step(batches, accumulate))

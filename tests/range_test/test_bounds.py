@@ -1,8 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from clr.range_test import COLUMNS, METHODS, RangeTest
+from clr.policies import RangeRamp
+from clr.range_test import COLUMNS, METHODS, RangeTest, lr_range_test
+from clr.training import load
 
 LR = np.linspace(0, 1, 101)
 
@@ -17,7 +21,7 @@ def test_of(*accuracies, loss=None, lr=LR):
     loss = np.full(len(lr), 2.0) if loss is None else loss
     curves = [
         pd.DataFrame(
-            {"iteration": np.arange(len(lr)), "lr": lr, "train_loss": loss}
+            {"iteration": 10 * np.arange(len(lr)), "lr": lr, "train_loss": loss}
             | {"train_accuracy": np.nan, "test_accuracy": accuracy}
         )[COLUMNS]
         for accuracy in accuracies
@@ -138,3 +142,43 @@ def test_unknown_methods_are_refused():
     with pytest.raises(ValueError, match="method must be one of accuracy, falls, max/3"):
         test_of(curve(0.2, 0.7)).bounds("valley")
     assert len(METHODS) == 6
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_ramp_that_is_too_short_is_not_read(method):
+    loss = np.interp(LR, [0.2, 0.3, 0.6, 1.0], [2.3, 1.0, 0.5, 3.0])
+    test = test_of(curve(0.2, 0.7), loss=loss)
+    test.curves[0]["iteration"] = np.linspace(0, 99, 101)
+    short = test.bounds(method)
+    assert (short.base_lr, short.max_lr, short.seeds) == (None, None, ((None, None),))
+    assert short.why.startswith("too short: after 99 iterations") and "make it" in short.why
+    test.ended[0] = "diverged at iteration 99"
+    assert "lower the range's end" in test.bounds(method).why
+    test.curves[0]["iteration"] = np.linspace(0, 100, 101)
+    assert test.bounds(method).max_lr is not None
+
+
+def test_what_is_read_off_depends_on_the_length_and_says_so():
+    assert "a ramp four times as long may give half" in test_of(curve(0.2, 0.7)).bounds().why
+
+
+def test_on_the_digits_a_longer_ramp_gives_lower_bounds():
+    digits = load("digits")
+    images, labels = digits.as_input(digits.train_images) / 255, digits.train_labels
+    batches = list(zip(images.split(50), labels.split(50), strict=True))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    short, medium, long = (
+        lr_range_test(
+            model,
+            batches,
+            loss=nn.functional.cross_entropy,
+            optimizer=sgd,
+            policy=RangeRamp(0.0, 1.0, iterations),
+        ).bounds()
+        for iterations in (40, 160, 640)
+    )
+    assert short.max_lr is None and short.why.startswith("too short: after 40 iterations")
+    for name in ("base_lr", "max_lr"):
+        assert 0.3 < getattr(long, name) / getattr(medium, name) < 0.8

@@ -193,6 +193,66 @@ def test_groups_keep_their_ratio_and_a_tensor_stays_one():
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1, 0.4])
 
 
+def rates_in_steps(optimizer, model, **kwargs):
+    """The rates of all groups at each of four steps of a ramp from 0 to 1."""
+    seen = []
+
+    def loss(*x):
+        seen.append([float(group["lr"]) for group in optimizer.param_groups])
+        return CROSS(*x)
+
+    run(model, optimizer=optimizer, loss=loss, iterations=4, **kwargs)
+    return seen
+
+
+def two_groups(model, first, second):
+    groups = [{"params": [model.weight], "lr": first}, {"params": [model.bias], "lr": second}]
+    return torch.optim.SGD(groups, lr=0.1)
+
+
+def test_a_frozen_group_stays_frozen_and_the_next_one_follows_the_policy():
+    model = nn.Linear(4, 2)
+    seen = rates_in_steps(two_groups(model, 0.0, 0.1), model)
+    assert seen == [pytest.approx([0.0, r]) for r in (0.0, 0.25, 0.5, 0.75)]
+    seen = rates_in_steps(two_groups(model, 0.1, 0.0), model)
+    assert seen == [pytest.approx([r, 0.0]) for r in (0.0, 0.25, 0.5, 0.75)]
+
+
+def test_at_the_start_of_a_warm_up_the_groups_keep_the_ratio_of_their_initial_rates():
+    model = nn.Linear(4, 2)
+    optimizer = two_groups(model, 0.1, 0.4)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: min(1.0, epoch / 10))
+    assert [group["lr"] for group in optimizer.param_groups] == [0.0, 0.0]
+    seen = rates_in_steps(optimizer, model)
+    assert seen == [pytest.approx([r, 4 * r]) for r in (0.0, 0.25, 0.5, 0.75)]
+
+
+def test_rates_that_are_all_0_give_no_ratio():
+    model = nn.Linear(4, 2)
+    with pytest.raises(
+        ValueError, match="optimizer must have a parameter group with an lr abo"
+    ):
+        rates_in_steps(two_groups(model, 0.0, 0.0), model)
+    optimizer = two_groups(model, 0.0, 0.0)
+    for group, multiplier in zip(optimizer.param_groups, (1.0, 3.0), strict=True):
+        group["lr_mult"] = multiplier
+    assert rates_in_steps(optimizer, model)[2] == [0.5, 1.5]
+    one = torch.optim.SGD(model.parameters(), lr=0.0)
+    assert rates_in_steps(one, model)[2] == [0.5]
+
+
+def test_autocast_may_be_a_context_that_can_be_entered_again():
+    def dtypes(autocast):
+        seen = set()
+        run(autocast=autocast, loss=lambda y, x: seen.add(y.dtype) or CROSS(y.float(), x))
+        return seen
+
+    assert dtypes(torch.autocast("cpu", torch.bfloat16)) == {torch.bfloat16}
+    assert dtypes(contextlib.nullcontext()) == {torch.float32}
+    with pytest.raises(TypeError, match="autocast must be a context manager.*; got 'bf16'"):
+        run(autocast="bf16")
+
+
 def test_autocast_and_scaler():
     contexts, scaler = [], torch.amp.GradScaler("cpu", init_scale=8.0)
 
@@ -315,6 +375,61 @@ def test_bad_input_is_named():
         run(every=0)
     with pytest.raises(ValueError, match="divergence must be at least 1"):
         run(divergence=0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (
+            blobs(16),
+            r"what looks like one batch, tuple of length 2 \(a float32 tensor of shape",
+        ),
+        (list(blobs(16)), "what looks like one batch, list of length 2"),
+        (blobs(16)[0], "what looks like one batch, a float32 tensor"),
+        ({"x": blobs(16)[0]}, "what looks like one batch, dict with the keys x"),
+    ],
+)
+def test_one_batch_is_no_loader(value, says):
+    with pytest.raises(TypeError, match=f"batches must be a loader.*{says}"):
+        run(batches=value)
+
+
+def test_arguments_that_are_swapped_or_are_classes_are_named():
+    model = nn.Linear(4, 2)
+    sgd, ramp = torch.optim.SGD(model.parameters(), lr=0.1), RangeRamp(0.0, 0.1, 9)
+    with pytest.raises(TypeError, match="model must be .*the two arguments are swapped"):
+        lr_range_test(loader(), model, loss=CROSS, optimizer=sgd, policy=ramp)
+    with pytest.raises(TypeError, match="optimizer and policy are swapped") as error:
+        lr_range_test(model, loader(), loss=CROSS, optimizer=ramp, policy=sgd)
+    assert "foreach" not in str(error.value)  # of the optimizer's repr
+    with pytest.raises(
+        TypeError, match=r"policy must be a RangeRamp; .*: call it, .*Ramp\(0.0"
+    ):
+        run(policy=RangeRamp)
+    with pytest.raises(TypeError, match="policy must be a RangeRamp; .*another policy's class"):
+        run(policy=Triangular)
+
+
+def test_an_optimizer_that_needs_a_closure_is_named():
+    model = nn.Linear(4, 2)
+    with pytest.raises(TypeError, match="optimizer must make a step without.*; got LBFGS"):
+        run(model, optimizer=torch.optim.LBFGS(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "says"),
+    [
+        ("loss", nn.CrossEntropyLoss(reduction="none"), r"\(reduction='mean'\); got .*\(16,\)"),
+        ("loss", lambda y, x: None, "loss must return a tensor of one number; got None"),
+        ("loss", lambda y, x: CROSS(y, x).item(), "loss must return a tensor of one number"),
+        ("metric", lambda y, x: None, "metric must return one number; got None"),
+        ("metric", lambda y, x: y, r"metric must return one number; got .*\(16, 2\)"),
+        ("evaluate", lambda m: None, "evaluate must return one number; got None"),
+    ],
+)
+def test_what_functions_return_is_checked(argument, value, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        run(**{argument: value})
 
 
 def test_exponential_ramps():
