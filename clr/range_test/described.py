@@ -12,7 +12,8 @@ LONGEST = 80  # characters
 def described(value: object) -> str:
     """Its repr if that is short; else its type, with a tensor's shape or a dict's keys."""
     if isinstance(value, Tensor):
-        return f"a {value.dtype} tensor of shape {tuple(value.shape)}".replace("torch.", "")
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"a tensor of shape {tuple(value.shape)}, {dtype}"
     if isinstance(value, Mapping):
         return f"{type(value).__name__} with the keys {', '.join(map(str, value))}"
     if isinstance(value, tuple | list):

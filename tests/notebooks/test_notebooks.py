@@ -15,6 +15,9 @@ from clr.paths import ROOT
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 NUMBERED = [path for path in ALL if path.name[0].isdigit()]
+# An appendix is executed and checked like a numbered notebook, but it stands in no order, has
+# no files of parameters, and `clr run` leaves it out.
+WRITTEN = NUMBERED + [path for path in ALL if path.name.startswith("appendix_")]
 HEADINGS = [
     "The idea",
     "Draw it",
@@ -43,6 +46,7 @@ TINY = {
     "05_scoreboard": {"papers": "CLR"},
 }  # fmt: skip
 each = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+each_written = pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
 each_numbered = pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
 
 
@@ -97,7 +101,11 @@ def test_code_cells_are_short(path):
     assert sizes[len(sizes) // 2] <= 9
 
 
-@each_numbered
+def test_a_notebook_is_numbered_or_an_appendix_or_the_template():
+    assert {path.name for path in ALL} - {path.name for path in WRITTEN} == {"_template.ipynb"}
+
+
+@each_written
 def test_words_and_code_are_balanced(path):
     assert 1.1 <= len(cells(path, "markdown")) / len(cells(path)) <= 1.8
 
@@ -116,7 +124,7 @@ def test_the_first_code_cell_declares_the_parameters(path):
 def test_no_definition_appears_in_two_notebooks():
     names = [
         node.name
-        for path in NUMBERED
+        for path in WRITTEN
         for cell in cells(path)
         for node in ast.walk(ast.parse(cell.source))
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
@@ -125,7 +133,7 @@ def test_no_definition_appears_in_two_notebooks():
 
 
 def test_only_cells_that_print_the_machine_are_let_off():
-    for path in NUMBERED:
+    for path in WRITTEN:
         let_off = [
             c for c in cells(path) if "nbval-ignore-output" in c.metadata.get("tags", [])
         ]
@@ -137,7 +145,7 @@ def test_only_cells_that_print_the_machine_are_let_off():
 
 
 def test_links_lead_somewhere():
-    for path in NUMBERED:
+    for path in WRITTEN:
         for link in re.findall(
             r"\]\(([^)#]+)\)", "\n".join(c.source for c in cells(path, "markdown"))
         ):

@@ -382,10 +382,10 @@ def test_bad_input_is_named():
     [
         (
             blobs(16),
-            r"what looks like one batch, tuple of length 2 \(a float32 tensor of shape",
+            r"what looks like one batch, tuple of length 2 \(a tensor of shape",
         ),
         (list(blobs(16)), "what looks like one batch, list of length 2"),
-        (blobs(16)[0], "what looks like one batch, a float32 tensor"),
+        (blobs(16)[0], "what looks like one batch, a tensor of shape"),
         ({"x": blobs(16)[0]}, "what looks like one batch, dict with the keys x"),
     ],
 )
