@@ -150,9 +150,7 @@ def sweep(
     import_from,
 ) -> int:
     """Train the runs of an experiment that are not recorded yet, and say what there is."""
-    from clr.papers import EXPERIMENTS
     from clr.runs import Store, archive
-    from clr.runs import sweep as sweeps
 
     store = Store.committed() if record else Store.usual()
     try:
@@ -160,45 +158,56 @@ def sweep(
             new, old = archive.import_(Path(import_from), store.folder)
             print(f"{new} records imported to {store.folder}, {old} were there")
             return 0
-        names = list(EXPERIMENTS) if experiment == "all" else [experiment]
-        rows = []
-        for name in names:
-            chosen = EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
-            for arm in arms:
-                checks.one_of("--arms", arm, chosen.arms)
-            for arm, each in chosen.configs(seeds=seeds, dataset=dataset).items():
-                if not arms or arm in arms:
-                    rows += [
-                        (f"{name}: {arm}", config, store.search(config)) for config in each
-                    ]
-        rows.sort(key=lambda row: arms.index(row[0].split(": ", 1)[1]) if arms else 0)
-    except (ValueError, OSError) as error:
-        print(f"clr sweep: {error}", file=sys.stderr)
-        return 2
-    for label, config, run in rows:
-        print(f"{label} seed {config.seed} {_said(store, config, run)}")
-    missing = [(label, config) for label, config, run in rows if run is None]
-    print(f"{len(rows) - len(missing)} of {len(rows)} runs recorded", flush=True)
-    try:
+        chosen = _chosen(experiment, arms, seeds, dataset)
+        rows = [(label, config, store.search(config)) for label, config in chosen]
+        for label, config, run in rows:
+            print(f"{label} seed {config.seed} {_said(store, config, run)}")
+        missing = [(label, config) for label, config, run in rows if run is None]
+        print(f"{len(rows) - len(missing)} of {len(rows)} runs recorded", flush=True)
         if export_to:
             archive.export([run for *_, run in rows if run], Path(export_to))
             print(f"exported to {export_to}")
         if list_only or export_to or not missing:
             return 0
-        make, at_a_time = partial(sweeps.pool, jobs), jobs
-        if scheduler:
-            make, at_a_time = sweeps.dask(scheduler)
-        progress = None if jobs == 1 and not scheduler else False
-        failed = sweeps.run(
-            missing, make, store, device=device, progress=progress, jobs=at_a_time
-        )
+        return 1 if _train(missing, store, jobs, device, scheduler) else 0
     except (ImportError, ValueError, OSError) as error:
         print(f"clr sweep: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from there")
         return 130
-    return 1 if failed else 0
+
+
+def _chosen(experiment, arms, seeds, dataset) -> list[tuple]:
+    """The labelled configs that the command asks for, in the order of the arms it names."""
+    from clr.papers import EXPERIMENTS
+
+    found = []
+    for name in list(EXPERIMENTS) if experiment == "all" else [experiment]:
+        each = EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
+        for arm in arms:
+            checks.one_of("--arms", arm, each.arms)
+        configs = each.configs(seeds=seeds, dataset=dataset)
+        found += [(arm, name, configs[arm]) for arm in configs if not arms or arm in arms]
+    if arms:
+        found.sort(key=lambda row: arms.index(row[0]))
+    return [(f"{name}: {arm}", config) for arm, name, configs in found for config in configs]
+
+
+def _train(configs, store, jobs, device, scheduler) -> int:
+    """Train labelled configs on this machine or a scheduler's workers; how many failed."""
+    from clr.runs import sweep as sweeps
+
+    datasets = sorted({config.dataset for _, config in configs})
+    if scheduler:
+        make, jobs = sweeps.dask(scheduler)
+        with make() as executor:  # what is there is a matter of the workers
+            executor.submit(sweeps.check, datasets, device).result()
+        progress = False
+    else:
+        sweeps.check(datasets, device)
+        make, progress = partial(sweeps.pool, jobs), None if jobs == 1 else False
+    return sweeps.run(configs, make, store, device=device, progress=progress, jobs=jobs)
 
 
 def _said(store, config, run) -> str:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from clr import cli
 from clr.papers.cyclical import REHEARSAL
-from clr.runs import Store, record
+from clr.runs import Store, record, sweep
+from clr.training import download
 
 
 def run(*args):
@@ -62,8 +64,65 @@ def test_a_bad_scheduler_or_device_is_named(store, capsys):
 def test_bad_arguments(store, capsys):
     assert run("--experiment", "table9") == 2
     assert "--experiment must be one of table1, tenth" in capsys.readouterr().err
-    assert run("--experiment", "rehearsal", "--seeds", 1, "--dataset", "cifar11") == 2
-    assert "dataset must be one of digits, mnist" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_process(monkeypatch):
+    """Starting a worker is an error."""
+
+    def start(_):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(sweep, "pool", start)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--dataset", "cifar11"], "dataset must be one of digits, mnist, .*; got 'cifar11'"),
+        (["--dataset", "folder:not/here"], "'folder:not/here' has no folder train/; an image"),
+        (["--device", "cuda"], "device must be cpu or a GPU .* here .none.; got 'cuda'"),
+        (["--device", "cuda:1"], "device must be cpu or a GPU .* here .none.; got 'cuda:1'"),
+    ],
+)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_all_runs_share_is_checked_once_before_any_starts(
+    store, monkeypatch, capsys, no_process, arguments, says, jobs
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run("--experiment", "rehearsal", "--jobs", jobs, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert "FAILED" not in out and re.fullmatch(f"clr sweep: .*{says}.*\n", err)
+    assert not store.exists()
+
+
+def test_a_gpu_that_is_not_there_is_named_beside_those_that_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for there in (None, "cpu", "cuda", "cuda:0", "cuda:1"):
+        sweep.check(["digits"], there)
+    with pytest.raises(ValueError, match="here .cuda:0 to cuda:1.; got 'cuda:2'"):
+        sweep.check(["digits"], "cuda:2")
+
+
+def test_a_data_set_that_cannot_be_downloaded_is_said_once(
+    store, tmp_path, monkeypatch, capsys, no_process
+):
+    def fails(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setenv("CLR_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(download, "_download", fails)
+    assert run("--experiment", "rehearsal", "--dataset", "mnist") == 2
+    out, err = capsys.readouterr()
+    assert "FAILED" not in out and err.count("\n") == 1
+    assert err.startswith("clr sweep: could not download MNIST to ")
+
+
+def test_a_folder_that_only_names_recorded_runs_can_be_listed(store, capsys):
+    some = "--experiment", "rehearsal", "--seeds", 1, "--dataset", "folder:not/here"
+    assert run(*some, "--list") == 0
+    assert "0 of 4 runs recorded" in capsys.readouterr().out
 
 
 def test_works_without_papermill_and_jupyter(store):

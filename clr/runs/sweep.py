@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
@@ -23,7 +23,7 @@ from clr import interrupts
 from clr.printing import duration
 from clr.runs import locks
 from clr.runs.store import Store, load_once
-from clr.training import RunConfig
+from clr.training import RunConfig, Source
 
 _stopped = False  # in a worker: Ctrl-C has come, and what is still queued is not begun
 
@@ -48,6 +48,25 @@ def train(
         raise
     said = run.outcome if run.diverged else f"finished, {run.outcome}"
     return said, run.provenance["seconds"]
+
+
+def check(datasets: Collection[str], device: str | None):
+    """Raise what would end every run on these data sets or on that device.
+
+    ValueError if there is no such device or image folder, ConnectionError if a data set can be
+    neither found nor downloaded. So it is said once, where the runs are to be trained, and
+    before the first of them is begun.
+    """
+    if device is not None and device != "cpu":
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(device.partition(":")[2] or 0) >= found:
+            gpus = f"cuda:0 to cuda:{found - 1}" if found else "none"
+            raise ValueError(
+                f"device must be cpu or a GPU that PyTorch finds here ({gpus}); got {device!r}"
+            )
+    for name in datasets:
+        if not Source.parse(name).embedded:
+            load_once(name)
 
 
 def _watch(parent: int):
@@ -103,10 +122,11 @@ class _Progress:
     def __init__(self, configs: list[tuple[str, RunConfig]], jobs: int):
         self.runs, self.jobs = len(configs), min(jobs, len(configs))
         self.total = sum(config.iterations for _, config in configs)
-        self.ended, self.done, self.spent, self.begun = 0, 0, 0.0, time.monotonic()
+        self.ended, self.failures, self.done = 0, 0, 0
+        self.spent, self.begun = 0.0, time.monotonic()
 
     def failed(self, head: str, error: Exception):
-        self.ended += 1
+        self.ended, self.failures = self.ended + 1, self.failures + 1
         print(f"{head}: FAILED, {type(error).__name__}: {error}", flush=True)
 
     def finished(self, head: str, config: RunConfig, result: tuple[str, float]):
@@ -139,40 +159,46 @@ def run(
     `jobs`, how many runs the executor does at a time, is for the estimate of what is left.
     KeyboardInterrupt lets the running ones save their state first.
     """
-    left, failed, lines = dict(enumerate(configs)), 0, _Progress(configs, jobs)
+    left, lines = dict(enumerate(configs)), _Progress(configs, jobs)
     store = Store(store.folder, store.also)  # without what it has read: it goes to workers
     for attempt in range(attempts):
-        executor, died, futures = make_executor(), False, {}
+        executor, futures = make_executor(), {}
         try:
             for number, (_, config) in left.items():
                 task = config.to_dict(), store, device, progress, attempt > 0
                 futures[executor.submit(train, *task)] = number
-            for future in as_completed(futures):
-                label, config = left[futures[future]]
-                head = f"{label} seed {config.seed}"
-                try:
-                    lines.finished(head, config, future.result())
-                except BrokenProcessPool:
-                    died = True
-                    continue  # stays in left
-                except locks.Locked:
-                    continue
-                except Exception as error:
-                    lines.failed(head, error)
-                    failed += 1
-                del left[futures[future]]
+            died = _gather(futures, left, lines)
         except KeyboardInterrupt:
             _stop(executor, futures)
             raise
         executor.shutdown()
         if not left:
-            return failed
+            return lines.failures
         if died:
             print(f"a worker died; {len(left)} runs go on from where they were", flush=True)
         else:
             print(f"{len(left)} runs are another process's; waiting for them", flush=True)
     print(f"gave up after {attempts} attempts", flush=True)
-    return failed + len(left)
+    return lines.failures + len(left)
+
+
+def _gather(futures: dict, left: dict, lines: _Progress) -> bool:
+    """Wait for all runs and take those that ended out of `left`; whether a worker died."""
+    died = False
+    for future in as_completed(futures):
+        label, config = left[futures[future]]
+        head = f"{label} seed {config.seed}"
+        try:
+            lines.finished(head, config, future.result())
+        except BrokenProcessPool:
+            died = True
+            continue
+        except locks.Locked:
+            continue
+        except Exception as error:
+            lines.failed(head, error)
+        del left[futures[future]]
+    return died
 
 
 def _stop(executor: Executor, futures):

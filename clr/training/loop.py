@@ -153,15 +153,9 @@ class Training:
             while self.ended is None:
                 self.step()
                 bar.update()
-                if (
-                    self.iteration % config.test_every == 0
-                    or self.iteration == config.iterations
-                ):
+                if self._is_tested_now():
                     self.record()
-                    _, lr, loss, _, accuracy = self.rows[-1]
-                    bar.set_postfix(
-                        lr=f"{lr:.2g}", loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}"
-                    )
+                    self._show(bar)
                 due = checkpoint and time.monotonic() - saved >= checkpoint_seconds
                 if checkpoint and (due or signals.came):
                     checkpoint(self.state_dict())
@@ -171,6 +165,16 @@ class Training:
                         f"stopped at iteration {self.iteration:,} of {config.iterations:,}"
                     )
         return self
+
+    def _is_tested_now(self) -> bool:
+        """Whether the history has a row at this iteration."""
+        last = self.iteration == self.config.iterations
+        return last or self.iteration % self.config.test_every == 0
+
+    def _show(self, bar: tqdm):
+        """The last row of the history in a progress bar."""
+        _, lr, loss, _, accuracy = self.rows[-1]
+        bar.set_postfix(lr=f"{lr:.2g}", loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}")
 
     @property
     def history(self) -> pd.DataFrame:

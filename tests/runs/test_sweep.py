@@ -84,6 +84,11 @@ def test_eight_runs_on_dask_workers_one_killed(store, expected, monkeypatch, cap
         arguments = ["--experiment", "rehearsal", "--seeds", 2]
         assert run(*arguments, "--scheduler", cluster.scheduler_address) == 0
         thread.join()
+        # what is there is a matter of the workers, which are asked once
+        bad = ["--dataset", "folder:not/here", "--scheduler", cluster.scheduler_address]
+        assert run(*arguments, *bad) == 2
+        said = capsys.readouterr()
+        assert "has no folder train/" in said.err and "FAILED" not in said.out
     assert histories(store) == expected
 
 
