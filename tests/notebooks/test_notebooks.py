@@ -14,7 +14,6 @@ from clr.notebooks.execution import NOTEBOOKS
 from clr.paths import ROOT
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
-TEMPLATE = NOTEBOOKS / "_template.ipynb"
 NUMBERED = [path for path in ALL if path.name[0].isdigit()]
 # An appendix is executed and checked like a numbered notebook, but it stands in no order, has
 # no files of parameters, and `clr run` leaves it out.
@@ -99,8 +98,7 @@ def test_code_cells_are_short(path):
     assert max(len(cell.source.splitlines()) for cell in cells(path)) <= 25
     assert max(len(line) for cell in lines for line in cell) <= 76
     sizes = sorted(len(cell) for cell in lines)
-    # an appendix is for people who write libraries: a whole example in a cell
-    assert sizes[len(sizes) // 2] <= (9 if path in [*NUMBERED, TEMPLATE] else 13)
+    assert sizes[len(sizes) // 2] <= 9
 
 
 def test_a_notebook_is_numbered_or_an_appendix_or_the_template():
