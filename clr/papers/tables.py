@@ -38,17 +38,15 @@ def results(
     experiment: Experiment,
     runs: Mapping[str, Sequence[Run]],
     *,
-    beside: Experiment | None = None,
     digits: int = 1,
 ) -> pd.DataFrame:
     """One row per arm: our runs of it, or 'not run', and what the paper publishes for it.
 
-    The published numbers are those of the experiment or, for a protocol of ours, those of the
-    experiment `beside` which it stands; where there are none, their columns are left out.
-    Accuracies are in percent with `digits` decimals, ours as mean ± sd; time is that of one
-    run.
+    The columns of published numbers are left out where the papers publish none for the
+    experiment. Accuracies are in percent with `digits` decimals, ours as mean ± sd; time is
+    that of one run.
     """
-    paper = published.of(beside or experiment)
+    paper = published.of(experiment)
     rows = []
     for arm, each in ((arm, runs.get(arm, [])) for arm in experiment.arms):
         theirs = paper.loc[arm] if arm in paper.index else None
