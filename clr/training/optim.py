@@ -9,6 +9,7 @@ the gradient first, as both do. g is that gradient, w the weight.
 from __future__ import annotations
 
 import math
+from inspect import unwrap
 
 import numpy as np
 import torch
@@ -24,6 +25,13 @@ class _Caffe(Optimizer):
     """What the classes below share: gradients with decay, and state made of zeros."""
 
     state_names: tuple[str, ...] = ()
+
+    # PyTorch wraps these methods in a function that imports its compiler, to switch it off in
+    # them. That import takes two seconds in every process, and nothing here is compiled.
+    add_param_group = unwrap(Optimizer.add_param_group)
+    zero_grad = unwrap(Optimizer.zero_grad)
+    state_dict = unwrap(Optimizer.state_dict)
+    load_state_dict = unwrap(Optimizer.load_state_dict)
 
     def __init__(self, params, lr: float = 0.001, **defaults):
         super().__init__(params, {"lr": lr, "weight_decay": 0.0} | defaults)
