@@ -10,7 +10,8 @@ from clr import cli
 from clr.bench import gpu as bench_gpu
 from clr.bench import step as bench
 
-FEW = bench.pixels(400)
+PIXELS = bench.pixels(400)
+FEW = replace(PIXELS, test_images=PIXELS.test_images[:50], test_labels=PIXELS.test_labels[:50])
 
 
 def test_the_floor_counts_the_convolutions():
@@ -37,13 +38,12 @@ def test_the_gpus_report_on_this_cpu(monkeypatch):
 
 
 def test_ours_and_the_tutorial_take_steps_of_the_same_network():
-    data = bench.pixels(400)
     x = torch.randn(2, 3, 32, 32) * 50
     torch.manual_seed(0)
     plain = bench.Cifar10Full()
     torch.manual_seed(0)
     assert torch.allclose(bench._Tutorial()(x), plain(x), rtol=1e-4, atol=1e-6)
-    for loop in (bench.ours(data), bench.tutorial(data)):
+    for loop in (bench.ours(FEW), bench.tutorial(FEW)):
         assert bench.seconds(lambda loop=loop: next(loop), 5) > 0
 
 
