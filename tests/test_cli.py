@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from clr import cli
 from clr.notebooks import execution as runner
+from clr.notebooks.progress import Progress
 from clr.papers import scoreboard
 
 
@@ -69,9 +70,17 @@ def test_a_failure_is_named_and_the_others_still_run(notebooks, tmp_path, capsys
     assert "://" not in page.replace('"http://www.w3.org/1998/Math/MathML"', "")
 
 
-def test_parameters_reach_the_notebooks(notebooks, tmp_path):
+def test_parameters_reach_the_notebooks(notebooks, tmp_path, monkeypatch):
+    begun, begin_cell = [], Progress.begin_cell
+
+    def noted(self, name):
+        begun.append(f"{name}: {self.begun.get(name, 0) + 1} of {self.cells[name]}")
+        begin_cell(self, name)
+
+    monkeypatch.setattr(Progress, "begin_cell", noted)
     assert run("--out", tmp_path / "r", "--only", "02", "-p", "n", "2", "--jobs", "2") == 0
     assert [p.name for p in (tmp_path / "r/quick,n=2").glob("*.ipynb")] == ["02_bad.ipynb"]
+    assert begun == [f"02_bad: {number} of 4" for number in (1, 2, 3, 4)]
     (notebooks / "params/quick/02_bad.yaml").write_text("n: 2\n")
     assert run("--out", tmp_path / "r", "--only", "02") == 0
     assert run("--out", tmp_path / "r", "--only", "01") == 0

@@ -136,7 +136,9 @@ def _page(task: _Task, folder: Path, progress: Progress) -> tuple[str, float]:
     from clr.notebooks import pages
 
     begun = time.monotonic()
-    entry = pages.write_notebook(_execute(task, folder, progress))
+    executed = _execute(task, folder, progress)
+    progress.begin_page(executed.stem)
+    entry = pages.write_notebook(executed)
     return entry, time.monotonic() - begun
 
 

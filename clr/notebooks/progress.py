@@ -21,6 +21,7 @@ class Progress:
         self.cells, self.begun, self.ended = dict(cells), {}, set()
         self.bar = tqdm(
             total=sum(cells.values()),
+            desc="starting",
             file=sys.stdout,
             disable=None,  # draw on a terminal only
             leave=False,
@@ -38,17 +39,22 @@ class Progress:
         """Note that the notebook begins its next cell. Draws nothing."""
         self.begun[name] = self.begun.get(name, 0) + 1
 
+    def begin_page(self, name: str):
+        """Note that all cells of the notebook are executed. Draws nothing."""
+        self.begun[name] = self.cells[name] + 1
+
     def draw(self):
         """Bring the bar up to date."""
         running = {name: n for name, n in self.begun.copy().items() if name not in self.ended}
-        cells = (
-            f"{name.split('_')[0]}: cell {number} of {self.cells[name]}"
-            for name, number in sorted(running.items())
+        at = (
+            f"{name.split('_')[0]}: "
+            + (f"cell {n} of {self.cells[name]}" if n <= self.cells[name] else "its page")
+            for name, n in sorted(running.items())
         )
-        # the cells that are being executed are not done
-        self.bar.n = sum(running.values()) - len(running)
-        self.bar.n += sum(self.cells[name] for name in self.ended)
-        self.bar.set_description_str(", ".join(cells) or "starting")
+        # a cell that has begun is not done
+        done = sum(n - 1 for n in running.values())
+        self.bar.n = done + sum(self.cells[name] for name in self.ended)
+        self.bar.set_description_str(", ".join(at))
 
     def end(self, name: str, outcome: str):
         """Print how the notebook ended."""
