@@ -86,7 +86,7 @@ def cli():  # noqa: D103
     type=Path,
     default=ROOT / "results",
     metavar="DIR",
-    help="where results/<params> goes (default results/)",
+    help="the folder in which <params>/ is written (default results/)",
 )
 @click.option(
     "-p",
@@ -95,7 +95,7 @@ def cli():  # noqa: D103
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
-    help="a notebook parameter, over the file's",
+    help="a notebook parameter; it replaces the value of the file",
 )
 def run(params, only, jobs, out, given) -> int:
     """Run the notebooks and write their pages to results/.
@@ -103,7 +103,7 @@ def run(params, only, jobs, out, given) -> int:
     A notebook's parameters are listed in its first code cell, with their types and defaults;
     the files in notebooks/params/ hold other values for them, and -p changes one.
 
-    The exit status is 0 when all got done, 1 when one failed, 2 when nothing was run.
+    The exit status is 0 when all were executed, 1 when one failed, 2 when nothing was run.
     """
     from clr.notebooks import execution
 

@@ -66,7 +66,7 @@ def _task(path: Path, params: str, given: dict) -> _Task:
 
 
 def _tasks(params: str, only: Sequence[str], given: Sequence[tuple[str, str]]) -> list[_Task]:
-    """What there is to do; ValueError if something asked for does not exist."""
+    """The notebooks to run; ValueError if something that was asked for does not exist."""
     known = sorted(path.name for path in (NOTEBOOKS / "params").iterdir() if path.is_dir())
     if params not in known:
         raise ValueError(f"--params must be one of {', '.join(known)}; got {params}")
@@ -204,7 +204,7 @@ def run(
     out: Path = ROOT / "results",
     given: Sequence[tuple[str, str]] = (),
 ) -> int:
-    """Run the notebooks; 0 when all got done, 1 when one failed, 2 when nothing was run.
+    """Run the notebooks; 0 when all were executed, 1 when one failed, 2 when nothing was run.
 
     `params` is a folder of notebooks/params; `only` holds the beginnings of the wanted
     notebooks' names (none: all of them); `jobs` run at a time; results go to a folder in `out`.
