@@ -1,14 +1,4 @@
-"""`PolicyLR`: a torch scheduler that follows a policy, one step per iteration.
-
-optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
-scheduler = PolicyLR(optimizer, Triangular(base_lr=0.001, max_lr=0.006, stepsize=2000))
-for epoch in range(epochs):
-    for images, labels in batches:
-        optimizer.zero_grad()
-        loss(model(images), labels).backward()
-        optimizer.step()
-        scheduler.step()  # after every batch, not once per epoch
-"""
+"""`PolicyLR`: a torch scheduler that follows a policy, one step per iteration."""
 
 from __future__ import annotations
 

@@ -98,6 +98,13 @@ def test_no_package_host_is_named():
         assert not found or name == "tests/test_setup.py", (name, found)
 
 
+def test_no_merge_is_half_done():
+    found = subprocess.run(
+        ["git", "grep", "-lE", "^(<<<<<<<|>>>>>>>) "], cwd=ROOT, capture_output=True, text=True
+    )
+    assert found.stdout == "", "these files hold the marks of a merge"
+
+
 def test_make_alone_prints_help():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0

@@ -201,7 +201,7 @@ def rates(runs: Mapping[str, Sequence[Run]], *, ax=None):
 
 
 def _forest(rows: Sequence[Mapping], key: str):
-    """(axes, its rows) for each value of `key`: a line a row, and a scale of its own."""
+    """(axes, its rows) for each value of `key`: one line per row, and a scale of its own."""
     names = dict.fromkeys(row[key] for row in rows)
     groups = {name: [r for r in rows if r[key] == name] for name in names} or {"not run": []}
     lines = [max(1, len(each)) for each in groups.values()]
@@ -221,7 +221,8 @@ def claims(rows: Sequence[Mapping]):
     """The judged claims of `clr.scoreboard.comparisons`: differences and their intervals.
 
     A grey bar is what a claim allows; the colour is the verdict. What is beyond 40 margins is
-    an arrow; claims that were not run are left out. Returns the axes, one an experiment.
+    an arrow; claims that were not run are left out. Returns the axes, one per
+    experiment.
     """
     axes, groups = _forest([row for row in rows if row["verdict"] in VERDICTS], "experiment")
     for ax, each in zip(axes, groups, strict=True):
@@ -254,7 +255,7 @@ def claims(rows: Sequence[Mapping]):
 def numbers(rows: Sequence[Mapping]):
     """The accuracies of `clr.scoreboard.numbers`: ours (± sd) minus the published.
 
-    Returns the axes, one a data set.
+    Returns the axes, one per data set.
     """
     axes, groups = _forest([row for row in rows if row["mean"] is not None], "dataset")
     for ax, each in zip(axes, groups, strict=True):

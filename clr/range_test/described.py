@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-LONGEST = 80  # characters
+from clr import checks
 
 
 def described(value: object) -> str:
-    """Its repr if that is short; else its type, with a tensor's shape or a dict's keys."""
+    """A tensor's shape, a dict's keys, a tuple's parts; any other value as `checks.shown`."""
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
         return f"a tensor of shape {tuple(value.shape)}, {dtype}"
@@ -21,7 +21,4 @@ def described(value: object) -> str:
         return (
             f"{type(value).__name__} of length {len(value)} ({parts})" if value else repr(value)
         )
-    text = repr(value)
-    if len(text) <= LONGEST and "\n" not in text:
-        return text
-    return f"an object of class {type(value).__name__}"
+    return checks.shown(value)

@@ -55,13 +55,8 @@ def _said():
 
 def _object(name: str, value: object) -> dict:
     if not isinstance(value, dict):
-        raise TypeError(f"{name} must be a JSON object; got {_short(value)}")
+        raise TypeError(f"{name} must be a JSON object; got {checks.shown(value)}")
     return value
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _text(name: str, value: object) -> str:
@@ -139,7 +134,9 @@ def head(name: str, content: bytes) -> tuple[RunConfig, dict]:
         _check(values, {"history_sha256": _sha256}, {"final_accuracy": _accuracy})
         kind = Source.parse(data["name"]).kind
         if described["dataset"] != kind:
-            raise ValueError(f"dataset must be {kind}; got {_short(described['dataset'])}")
+            raise ValueError(
+                f"dataset must be {kind}; got {checks.shown(described['dataset'])}"
+            )
         for key in ("policy", "momentum_policy"):
             if described.get(key) is not None:
                 _object(key, described[key])
@@ -160,7 +157,7 @@ def _last_iteration(config: RunConfig, ended: object) -> int:
     if not found or int(found[1]) > config.iterations:
         raise ValueError(
             "ended must be 'finished' or 'diverged at iteration N', with N from 1 to "
-            f"{config.iterations}; got {_short(ended)}"
+            f"{config.iterations}; got {checks.shown(ended)}"
         )
     tests = -(-int(found[1]) // config.test_every)  # rounded up
     return min(tests * config.test_every, config.iterations)
@@ -185,9 +182,8 @@ def history(config: RunConfig, values: dict, content: bytes) -> pd.DataFrame:
         raise ValueError("train_loss must be finite in each row of a finished run")
     final = float(table["test_accuracy"].iloc[-1])
     said = values.get("final_accuracy", final)
-    if (
-        abs(said - final) > 1e-12
-    ):  # read_csv of some versions of pandas rounds the last bit otherwise
+    # read_csv of some versions of pandas rounds the last bit otherwise
+    if abs(said - final) > 1e-12:
         raise ValueError(f"final_accuracy is {said}, but its CSV ends with {final}")
     return table
 
