@@ -76,7 +76,8 @@ class Experiment:
 
     `paper` is the paper whose protocol this is or tests, "CLR" or "SC", or "ours". `dataset`
     is the data set it is meant for, `epoch` the number of iterations in one epoch of it (None
-    where the data is the reader's), `seeds` the planned number of runs per arm. `breaks` lists
+    where the data is the reader's), `seeds` the planned number of runs per arm, whose seeds
+    count up from `first_seed`. `breaks` lists
     the conditions of the paper that a protocol of ours breaks; at the paper's own protocol it
     is empty. `settings` are the fields of `RunConfig` that all arms share.
 
@@ -94,10 +95,12 @@ class Experiment:
     epoch: int | None = None
     breaks: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    first_seed: int = 0
 
     def __post_init__(self):
         checks.one_of("paper", self.paper, PAPERS)
         checks.whole("seeds", self.seeds)
+        checks.count("first_seed", self.first_seed)
         checks.whole_or_none("epoch", self.epoch)
         if not self.arms:
             raise ValueError(f"arms must hold at least one arm; got {self.arms!r}")
@@ -130,9 +133,13 @@ class Experiment:
     def configs(
         self, *, seeds: int | None = None, dataset: str | None = None
     ) -> dict[str, list[RunConfig]]:
-        """Every run, by arm: the planned seeds, or 0 to `seeds` - 1 of each arm."""
+        """Every run, by arm: as many seeds as planned, or `seeds` of each arm."""
+        first = self.first_seed
         return {
-            name: [self.config(name, seed, dataset) for seed in range(seeds or self.plan(name))]
+            name: [
+                self.config(name, seed, dataset)
+                for seed in range(first, first + (seeds or self.plan(name)))
+            ]
             for name in self.arms
         }
 

@@ -1,12 +1,16 @@
 """Is a cycle worth it? Experiments of ours that neither paper made.
 
-All train Caffe's cifar10_full with Caffe's solver for 4,000 iterations (8 epochs).
+All train Caffe's cifar10_full with Caffe's solver for 4,000 iterations (8 epochs of 50,000
+images).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 from clr.papers.experiment import Arm, Claim, Experiment
-from clr.policies import Decay, Policy, Triangular
+from clr.papers.sensitivity import LiesIn, Wider
+from clr.policies import Decay, Fixed, Policy, Stages, Step, Triangular, hann
 
 _N, _PEAK = 4000, 0.006
 _ENDS = {"to 0.001": 0.001, "to 0": 0.0}
@@ -63,3 +67,93 @@ MATCHED_ENDS = Experiment(
     },
     claims=_matched_ends_claims(),
 )
+
+RATES = tuple(0.0005 * 2**k for k in range(6))  # 0.0005 to 0.016
+
+
+def schedules(iterations: int) -> dict[str, Callable[[float], Policy]]:
+    """Seven schedules of that length by name, each as a function of its peak rate."""
+    n, last = iterations, iterations // 5
+    return {
+        "constant": Fixed,
+        "step": lambda peak: Step(peak, (n // 2, 3 * n // 4)),
+        "linear to 0": lambda peak: Decay(0.0, peak, n),
+        "cosine to 0": lambda peak: Decay(0.0, peak, n, wave=hann),
+        "constant, then linear": lambda peak: Stages(
+            ((Fixed(peak), n - last), (Decay(0.0, peak, last), last))
+        ),
+        "two cycles": lambda peak: Triangular(peak / 6, peak, n // 4),
+        "two cycles, to 0": lambda peak: Triangular(0.0, peak, n // 4),
+    }
+
+
+def at_rate(schedule: str, rate: float) -> str:
+    """The name of the arm that has this schedule with this peak rate."""
+    return f"{schedule}, {rate:g}"
+
+
+def over_rates(names: Sequence[str], rates: Sequence[float], iterations: int) -> dict[str, Arm]:
+    """An arm for each of these schedules at each of these peak rates."""
+    makers = schedules(iterations)
+    return {
+        at_rate(name, rate): Arm(makers[name](rate), iterations)
+        for name in names
+        for rate in rates
+    }
+
+
+_VALIDATED = {"validation_images": 5000, "test_every": 1000}
+
+SENSITIVITY = Experiment(
+    name="sensitivity",
+    about="""How much does the result depend on the rate? Seven schedules, six peak rates each.
+
+    Shuffled batches of 45,000 images; the other 5,000 choose the rate: for each schedule, the
+    one with the highest mean accuracy on them over three seeds. A schedule whose chosen rate
+    is the lowest or the highest of the grid gets another octave there. Then the schedules are
+    compared on fresh seeds, each with its chosen rate (`at_chosen_rates`).
+    """,
+    paper="ours",
+    dataset="cifar10",
+    seeds=3,
+    epoch=450,
+    settings=_VALIDATED,
+    arms=over_rates(list(schedules(_N)), RATES, _N),
+)
+
+WINDOWS = (  # claims about the windows of `SENSITIVITY`, planned before its first run
+    Wider("two cycles", "constant"),
+    Wider("two cycles", "cosine to 0"),
+    LiesIn("two cycles", "the max_lr that the range test advises (the experiment range_test)"),
+)
+
+
+def at_chosen_rates(rates: Mapping[str, float], cycle: str) -> Experiment:
+    """Every schedule with its own chosen rate, on five seeds that chose nothing.
+
+    `rates` holds each schedule's chosen peak rate; `cycle` is the better one of the two
+    cyclical schedules at its chosen rate. Both come from the validation accuracies of
+    `SENSITIVITY`, and from nothing else. The claims about that cycle were planned before them.
+    """
+    claims = (
+        Claim("control", cycle, "not worse than", "cosine to 0"),
+        Claim("control", cycle, "not worse than", "linear to 0"),
+        Claim("control", cycle, "better than", "constant"),
+    )
+    makers = schedules(_N)
+    return Experiment(
+        name="at_chosen_rates",
+        about="""Each schedule with its own best rate, at an equal budget, on fresh seeds.
+
+        The rates are those that `sensitivity` chose by validation accuracy on its three seeds;
+        these five seeds are others.
+        """,
+        paper="ours",
+        dataset="cifar10",
+        seeds=5,
+        first_seed=3,
+        epoch=450,
+        settings=_VALIDATED,
+        arms={name: Arm(makers[name](rate), _N) for name, rate in rates.items()},
+        claims=claims,
+    )

@@ -17,7 +17,7 @@ import pandas as pd
 
 from clr import checks
 from clr.runs import names
-from clr.training import COLUMNS, RunConfig, Source
+from clr.training import VALIDATION, RunConfig, Source, columns
 
 FORMAT = 1
 LEFT = "it is left as it is. Update the package, or let CLR_RUNS name another folder"  # advice
@@ -168,14 +168,15 @@ def history(config: RunConfig, values: dict, content: bytes) -> pd.DataFrame:
     if hashlib.sha256(content).hexdigest() != values["history_sha256"]:
         raise ValueError("its CSV does not have the recorded checksum")
     table = pd.read_csv(io.BytesIO(content))
-    if list(table.columns) != COLUMNS or not isinstance(table.index, pd.RangeIndex):
-        raise ValueError(f"its CSV must have the columns {', '.join(COLUMNS)}")
+    if list(table.columns) != columns(config) or not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"its CSV must have the columns {', '.join(columns(config))}")
     kinds = [kind.kind for kind in table.dtypes]
     if kinds[0] != "i" or not set(kinds) <= {"i", "f"}:
         raise ValueError("its CSV must hold numbers and nothing else, and whole iterations")
     _check_iterations(config, _last_iteration(config, values["ended"]), table["iteration"])
-    if not table["test_accuracy"].between(0, 1).all():
-        raise ValueError("test_accuracy must be a fraction, from 0 to 1, in each row")
+    for column in {"test_accuracy", VALIDATION} & set(table.columns):
+        if not table[column].between(0, 1).all():
+            raise ValueError(f"{column} must be a fraction, from 0 to 1, in each row")
     if not (np.isfinite(table["lr"]) & (table["lr"] >= 0)).all():
         raise ValueError("lr must be finite and at least 0 in each row")
     if values["ended"] == "finished" and not np.isfinite(table["train_loss"][1:]).all():

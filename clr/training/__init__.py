@@ -3,6 +3,16 @@
 from clr.training.batches import Batches
 from clr.training.config import RunConfig
 from clr.training.datasets import Dataset, Source, load
-from clr.training.loop import COLUMNS, Training
+from clr.training.loop import COLUMNS, VALIDATION, Training, columns
 
-__all__ = ["COLUMNS", "Batches", "Dataset", "RunConfig", "Source", "Training", "load"]
+__all__ = [
+    "COLUMNS",
+    "VALIDATION",
+    "Batches",
+    "Dataset",
+    "RunConfig",
+    "Source",
+    "Training",
+    "columns",
+    "load",
+]

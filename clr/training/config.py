@@ -27,7 +27,9 @@ class RunConfig:
     records leave out the path of an image folder. `test_every` is in iterations, `crop` in
     pixels; `weight_decay` and the rate are multiplied by the model's own multipliers;
     `optimizer` is one of `optim.NAMES`, Caffe's solvers; `train_images`: train on the first so
-    many. Raises ValueError or TypeError, naming the argument, when a value is not allowed.
+    many. `validation_images`: the last so many of the training images are not trained on; the
+    history has the accuracy on them, by which a rate can be chosen. Raises ValueError or
+    TypeError, naming the argument, when a value is not allowed.
     """
 
     policy: Annotated[Policy, a_policy]
@@ -49,6 +51,7 @@ class RunConfig:
     precision: Annotated[str, checks.among(PRECISIONS)] = "float32"
     train_images: Annotated[int | None, checks.whole_or_none] = None
     test_every: Annotated[int, checks.whole] = 500
+    validation_images: Annotated[int, checks.count] = 0
 
     def __post_init__(self):
         checks.fields(self)

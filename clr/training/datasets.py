@@ -153,12 +153,6 @@ class Dataset:
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         return Dataset(self.name, self.classes, *(part.to(device) for part in parts))
 
-    def test_batches(self, batch_size: int = 100, subtract_mean: bool = True):
-        """The test set in order: (images float32, less the mean unless told, labels)."""
-        chunks = self.test_images.split(batch_size), self.test_labels.split(batch_size)
-        for images, labels in zip(*chunks, strict=True):
-            yield self.as_input(images, subtract_mean), labels
-
     def as_input(self, images: torch.Tensor, subtract_mean: bool = True) -> torch.Tensor:
         """uint8 images as a network takes them: float32, channels last in memory."""
         pixels = images.permute(0, 2, 3, 1).to(torch.float32, copy=True)  # as they lie

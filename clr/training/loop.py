@@ -2,7 +2,8 @@
 
 The history has a row at iteration 0, every `test_every` iterations and at the
 end. A row's `lr` is what the optimizer holds at that iteration, read back from
-it; `train_loss` is the mean over the batches since the row before.
+it; `train_loss` is the mean over the batches since the row before. Where the config
+keeps back validation images, a last column has the accuracy on them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from clr.training.graph import Graphed
 from clr.training.memory import keep_large_blocks
 
 COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
+VALIDATION = "validation_accuracy"
 GRAPHED_ON = ("cuda",)  # the devices on which an update is a CUDA graph
+
+
+def columns(config: RunConfig) -> list[str]:
+    """The columns of the history of a run of `config`."""
+    return [*COLUMNS, VALIDATION] if config.validation_images else COLUMNS
 
 
 class Training:
@@ -61,11 +68,26 @@ class Training:
             flip=config.flip,
             crop=config.crop,
             subtract_mean=config.subtract_mean,
-            train_images=config.train_images,
+            train_images=self._trained_on(),
         )
         self.rows: list[list[float]] = []
         self.losses: list[torch.Tensor] = []
         self.ended: str | None = None
+
+    def _trained_on(self) -> int | None:
+        """How many images are trained on: `train_images`, or all that are not kept back."""
+        kept, asked = self.config.validation_images, self.config.train_images
+        if not kept:
+            return asked
+        rest = len(self.data.train_labels) - kept
+        if rest < (asked or 1):
+            most = len(self.data.train_labels) - (asked or 1)
+            raise ValueError(
+                f"validation_images must be at most {most:,}: there are "
+                f"{len(self.data.train_labels):,} training images, and {asked or 1:,} are "
+                f"trained on; got {kept:,}"
+            )
+        return asked or rest
 
     def _prepare(self):
         """On a GPU: the rates as tensors there, and the update as a CUDA graph."""
@@ -100,19 +122,30 @@ class Training:
         self.optimizer.step()
         return loss.detach()
 
+    def evaluate(self) -> tuple[float, ...]:
+        """Mean loss and accuracy on the test set, then accuracy on validation images if any.
+
+        Accuracies are fractions.
+        """
+        data, kept = self.data, self.config.validation_images
+        tested = self._measure(data.test_images, data.test_labels)
+        if not kept:
+            return tested
+        return *tested, self._measure(data.train_images[-kept:], data.train_labels[-kept:])[1]
+
     @torch.inference_mode()
-    def evaluate(self) -> tuple[float, float]:
-        """(mean loss, accuracy as a fraction) over the whole test set."""
+    def _measure(self, images, labels) -> tuple[float, float]:
+        """(mean loss, accuracy as a fraction) over these images."""
         self.model.eval()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         size = 100 if self.device.type == "cpu" else 1000
-        for images, labels in self.data.test_batches(size, self.config.subtract_mean):
-            outputs = self._forward(images)
-            total += F.cross_entropy(outputs, labels, reduction="sum")
-            right += (outputs.argmax(1) == labels).sum()
+        for some, theirs in zip(images.split(size), labels.split(size), strict=True):
+            outputs = self._forward(self.data.as_input(some, self.config.subtract_mean))
+            total += F.cross_entropy(outputs, theirs, reduction="sum")
+            right += (outputs.argmax(1) == theirs).sum()
         self.model.train()
-        n = len(self.data.test_labels)
+        n = len(labels)
         return total.item() / n, right.item() / n
 
     def record(self):
@@ -173,13 +206,17 @@ class Training:
 
     def _show(self, bar: tqdm):
         """The last row of the history in a progress bar."""
-        _, lr, loss, _, accuracy = self.rows[-1]
+        _, lr, loss, _, accuracy = self.rows[-1][: len(COLUMNS)]
         bar.set_postfix(lr=f"{lr:.2g}", loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}")
 
     @property
     def history(self) -> pd.DataFrame:
-        """The rows so far; columns iteration, lr, train_loss, test_loss, test_accuracy."""
-        return pd.DataFrame(self.rows, columns=COLUMNS).astype({"iteration": np.int64})
+        """The rows so far; columns iteration, lr, train_loss, test_loss, test_accuracy.
+
+        And validation_accuracy, where images are kept back.
+        """
+        table = pd.DataFrame(self.rows, columns=columns(self.config))
+        return table.astype({"iteration": np.int64})
 
     def state_dict(self) -> dict:
         """All that a bit-identical continuation needs; loads with `weights_only=True`."""

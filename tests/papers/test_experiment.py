@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made import experiment
 
-from clr.papers import EXPERIMENTS, Arm, Claim, cyclical, super_convergence
+from clr.papers import EXPERIMENTS, Arm, Claim, cyclical, super_convergence, worth_it
 from clr.papers.experiment import Experiment
 from clr.policies import Exp, Fixed
 from clr.runs import Store
@@ -16,7 +16,7 @@ def test_the_experiments_by_name():
     assert list(EXPERIMENTS) == [
         "table1", "tenth", "laptop", "range_test", "stepsize", "subset", "rehearsal",
         "superconvergence", "superconvergence_more", "superconvergence_small", "mnist",
-        "mnist_changes", "matched_ends",
+        "mnist_changes", "matched_ends", "sensitivity",
     ]  # fmt: skip
     for name, each in EXPERIMENTS.items():
         assert each.name == name and each.about.strip() and each.paper in ("CLR", "SC", "ours")
@@ -26,7 +26,7 @@ def test_a_protocol_of_ours_says_what_it_breaks():
     ours = {name for name, each in EXPERIMENTS.items() if each.protocol == "ours"}
     assert ours == {
         "tenth", "laptop", "stepsize", "subset", "rehearsal", "superconvergence_small",
-        "mnist_changes", "matched_ends",
+        "mnist_changes", "matched_ends", "sensitivity",
     }  # fmt: skip
     papers = {name for name in ours if EXPERIMENTS[name].paper != "ours"}
     assert papers and all(EXPERIMENTS[name].breaks for name in papers)
@@ -52,6 +52,39 @@ def test_matched_ends_have_one_mean_and_one_end():
         assert arm.settings.get("shuffle", False) == name.endswith("shuffled")
     laptop = EXPERIMENTS["laptop"].config("triangular")
     assert EXPERIMENTS["matched_ends"].config("two cycles, to 0.001") == laptop
+
+
+def test_all_schedules_of_the_sensitivity_have_their_peak_and_one_length():
+    arms = EXPERIMENTS["sensitivity"].arms
+    assert len(arms) == 7 * 6
+    for name, arm in arms.items():
+        rates = arm.policy(np.arange(4000))
+        assert (arm.iterations, f"{rates.max():g}") == (4000, name.split(", ")[-1])
+    at_end = {name: arm.policy(4000) for name, arm in arms.items() if name.endswith("0.002")}
+    assert list(at_end.values()) == pytest.approx([0.002, 2e-5, 0, 0, 0, 0.002 / 6, 0])
+    means = [arms[f"{name}, 0.002"].policy(np.arange(4001)).mean() for name in ("linear to 0",
+             "cosine to 0", "two cycles, to 0")]  # fmt: skip
+    assert means == pytest.approx([0.001] * 3, rel=1e-3)
+    for (config,) in one["sensitivity"].values():
+        assert (config.shuffle, config.validation_images) == (True, 5000)
+
+
+def test_the_chosen_rates_are_compared_on_seeds_that_chose_nothing():
+    fresh = worth_it.at_chosen_rates(dict.fromkeys(worth_it.schedules(1), 0.004), "two cycles")
+    grid = EXPERIMENTS["sensitivity"].configs()
+    seeds = {config.seed for each in grid.values() for config in each}
+    for name, each in fresh.configs().items():
+        assert [config.seed for config in each] == [3, 4, 5, 6, 7]
+        assert not seeds & {config.seed for config in each}
+        assert replace(each[0], seed=0) == grid[f"{name}, 0.004"][0]
+    assert {claim.arm for claim in fresh.claims} == {"two cycles"}
+
+
+def test_a_first_seed_below_0_is_refused():
+    with pytest.raises(ValueError, match="first_seed must be .*got -1"):
+        experiment(first_seed=-1)
+    configs = experiment(first_seed=2).configs(seeds=3)
+    assert [config.seed for config in configs["fixed"]] == [2, 3, 4]
 
 
 def test_an_unknown_arm_in_a_claim_is_an_error_when_the_experiment_is_defined():

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 from clr.policies import Triangular
 from clr.runs import Run, Store, names, record, run_name
 from clr.runs.store import RECORDED
-from clr.training import COLUMNS, RunConfig, Training, load
+from clr.training import COLUMNS, VALIDATION, RunConfig, Training, load
 
 CONFIG = RunConfig(
     Triangular(0.01, 0.1, 5), 20, model="resnet8", weight_decay=1e-4, test_every=10
@@ -64,6 +65,26 @@ def test_without_the_number_of_classes_nothing_is_called_chance():
 
 def test_a_record_says_how_many_classes_its_data_has(store):
     assert Store.usual().train(CONFIG).data["classes"] == 10
+
+
+def test_validation_accuracies_are_recorded_and_checked(store):
+    run = Store.usual().train(other(validation_images=400))
+    assert list(run.history.columns) == [*COLUMNS, VALIDATION]
+    table = run.path.with_suffix(".csv")
+    text = table.read_text().splitlines()
+    text[-1] = text[-1].rpartition(",")[0] + ",1.5"
+    values = json.loads(run.path.read_text())
+    table.write_text("\n".join(text) + "\n")
+    values["history_sha256"] = hashlib.sha256(table.read_bytes()).hexdigest()
+    run.path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="validation_accuracy must be a fraction"):
+        record.load(run.path)
+    text = [line.rpartition(",")[0] for line in text]  # without that column
+    table.write_text("\n".join(text) + "\n")
+    values["history_sha256"] = hashlib.sha256(table.read_bytes()).hexdigest()
+    run.path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="must have the columns .*validation_accuracy"):
+        record.load(run.path)
 
 
 def test_the_name_is_a_matter_of_config_and_data_alone():

@@ -34,10 +34,9 @@ def test_mean_image_is_subtracted():
     digits = datasets.load("digits")
     mean = digits.train_images.double().mean(0).numpy()
     assert digits.mean.numpy() == pytest.approx(mean, rel=1e-6)
-    images, labels = next(digits.test_batches(100))
+    images = digits.as_input(digits.test_images[:100])
     expected = digits.test_images[:100].double().numpy() - mean
     assert images.numpy() == pytest.approx(expected, abs=1e-4)
-    assert torch.equal(labels, digits.test_labels[:100])
 
 
 def test_the_mean_can_be_used_in_training_whoever_asked_for_it_first():

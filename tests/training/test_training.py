@@ -152,12 +152,36 @@ def test_the_configs_settings_arrive():
     assert {g["weight_decay"] for g in groups} == {0.02, 0}
 
 
+def test_validation_images_are_the_last_ones_and_are_not_trained_on():
+    plain = Training(SHORT, DIGITS)
+    assert "validation_accuracy" not in plain.history
+    kept = Training(replace(SHORT, validation_images=438), DIGITS)
+    assert kept.batches.n == 1000
+    history = kept.run().history
+    assert list(history.columns)[-1] == "validation_accuracy"
+    kept.model.eval()
+    images, labels = DIGITS.train_images[1000:], DIGITS.train_labels[1000:]
+    with torch.inference_mode():
+        right = kept.model(DIGITS.as_input(images)).argmax(1) == labels
+    assert history["validation_accuracy"].iloc[-1] == right.double().mean().item()
+    both = Training(replace(SHORT, validation_images=438, train_images=500), DIGITS)
+    assert both.batches.n == 500
+
+
+@pytest.mark.parametrize("settings", [(1438, None), (439, 1000), (5000, 10)])
+def test_more_validation_images_than_there_are_to_spare_are_refused(settings):
+    kept, asked = settings
+    config = replace(SHORT, validation_images=kept, train_images=asked)
+    with pytest.raises(ValueError, match=f"validation_images must be at most .*got {kept:,}"):
+        Training(config, DIGITS)
+
+
 def test_pixels_without_the_mean_subtracted_are_raw():
     config = replace(SHORT, subtract_mean=False)
     t = Training(config, DIGITS)
     images, _labels = t.batches.images(*(drawn := t.batches.draw()))
     assert torch.equal(images, DIGITS.train_images[drawn[0]].float())
-    images, _ = next(DIGITS.test_batches(50, False))
+    images = DIGITS.as_input(DIGITS.test_images[:50], False)
     assert torch.equal(images, DIGITS.test_images[:50].float())
 
 

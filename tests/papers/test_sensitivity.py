@@ -1,0 +1,86 @@
+from math import log2
+
+import numpy as np
+import pytest
+from made import run
+
+from clr.papers.sensitivity import Curve, LiesIn, Wider, window
+from clr.training import VALIDATION
+
+RATES = [0.001, 0.002, 0.004, 0.008]
+
+
+def test_a_window_is_interpolated_in_octaves():
+    # one point is lost over half an octave below, and over a quarter of one above
+    low, high = window(RATES, [0.10, 0.68, 0.70, 0.66])
+    assert low == pytest.approx(0.004 / 2**0.5) and high == pytest.approx(0.004 * 2**0.25)
+    # a rate that is within one point is passed, and the fall after it counts
+    low, high = window(RATES, [0.40, 0.695, 0.70, 0.20])
+    assert log2(0.002 / low) == pytest.approx(0.005 / 0.295)
+    assert log2(high / 0.004) == pytest.approx(0.01 / 0.5)
+
+
+def test_a_window_ends_with_the_grid_and_is_in_one_piece():
+    assert window(RATES, [0.7, 0.7, 0.7, 0.7]) == pytest.approx((0.001, 0.008))
+    assert window(RATES, [0.7, 0.1, 0.69, 0.1])[1] < 0.002
+
+
+@pytest.mark.parametrize("rates", [[0.1], [0.2, 0.1], [0.1, 0.1], [0.1, 0.2, 0.3]])
+def test_rates_that_cannot_be_a_grid_are_refused(rates):
+    with pytest.raises(ValueError, match="rates must rise, be two or more"):
+        window(rates, [0.5, 0.6])
+
+
+def made(test, validation, ended="finished"):
+    """A run with these final accuracies; its data has ten classes."""
+    found = run([0.1, test], ended=ended)
+    found.data["classes"] = 10
+    found.history[VALIDATION] = [0.1, validation]
+    return found
+
+
+def curve(*columns):
+    """A curve of runs whose test and validation accuracies are equal, one column per seed."""
+    rows = zip(RATES, zip(*columns, strict=True), strict=True)
+    return Curve.of({rate: [made(a, a) for a in each] for rate, each in rows})
+
+
+def test_the_rate_is_chosen_by_validation_accuracy_and_windows_are_of_test_accuracy():
+    found = Curve.of({0.002: [made(0.70, 0.60)], 0.001: [made(0.60, 0.70)]})
+    assert (found.rates, found.chosen, found.at_edge) == ((0.001, 0.002), 0.001, True)
+    assert found.windows[0] == pytest.approx((0.002 / 2**0.1, 0.002))
+    assert found.widths == pytest.approx([0.1])
+
+
+def test_a_diverged_run_counts_as_guessing_and_is_counted():
+    runs = {rate: [made(0.7, 0.7)] for rate in RATES[:3]}
+    found = Curve.of(runs | {0.008: [made(0.9, 0.9, ended="diverged at iteration 3")]})
+    assert found.diverged == (0, 0, 0, 1)
+    assert found.test[:, 0].tolist() == [0.7, 0.7, 0.7, 0.1]
+    assert found.validation[3, 0] == 0.1 and found.chosen == 0.001
+
+
+def test_rates_with_other_numbers_of_seeds_are_refused():
+    with pytest.raises(ValueError, match=r"as many runs; got \[1, 2\]"):
+        Curve.of({0.1: [made(0.5, 0.5)], 0.2: [made(0.5, 0.5)] * 2})
+    with pytest.raises(ValueError, match=r"as many runs; got \[0\]"):
+        Curve.of({0.1: [], 0.2: []})
+
+
+def test_wider_is_judged_by_the_spread_over_seeds():
+    wide = curve([0.69, 0.70, 0.70, 0.6], [0.695, 0.70, 0.70, 0.5], [0.69, 0.70, 0.69, 0.5])
+    narrow = curve([0.5, 0.7, 0.5, 0.1], [0.55, 0.7, 0.5, 0.1], [0.5, 0.7, 0.52, 0.1])
+    curves = {"wide": wide, "narrow": narrow}
+    difference, low, high, word = Wider("wide", "narrow").verdict(curves)
+    assert difference == pytest.approx(np.mean(wide.widths) - np.mean(narrow.widths))
+    assert 0 < low < difference < high and word == "reproduced"
+    assert Wider("narrow", "wide").verdict(curves)[3] == "not reproduced"
+    assert Wider("wide", "wide").verdict(curves)[3] == "undecided"
+
+
+def test_a_rate_lies_in_all_windows_or_in_none():
+    curves = {"a": curve([0.5, 0.7, 0.5, 0.1], [0.5, 0.7, 0.7, 0.1])}
+    claim = LiesIn("a", "a rate")
+    assert claim.verdict(curves, 0.002) == (2, 2, "reproduced")
+    assert claim.verdict(curves, 0.004) == (1, 2, "undecided")
+    assert claim.verdict(curves, 0.008) == (0, 2, "not reproduced")
