@@ -1,4 +1,4 @@
-"""Every claim and published number beside our runs: `python -m clr claims`, notebook 5."""
+"""Every claim and published number beside our runs: `python -m clr claims`, notebook 7."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ TINY = {
         "experiment": "own", "dataset": "digits",
         "cycle": 8, "seeds": 2, "test_every": 4,
     },
-    "05_scoreboard": {"papers": "CLR", "live": False},  # nbval executes it with True
+    "07_scoreboard": {"papers": "CLR", "live": False},  # nbval executes it with True
 }  # fmt: skip
 each = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 each_written = pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
@@ -175,7 +175,7 @@ def test_runs_headless_with_tiny_parameters(path, tmp_path, store):
     figures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
     assert len(figures) >= 2
     trained = len(list(store.glob("*.json"))) if store.exists() else 0
-    assert trained == {"01": 0, "02": 2, "03": 10, "04": 6, "05": 0}[path.stem[:2]]
+    assert trained == {"01": 0, "02": 2, "03": 10, "04": 6, "07": 0}[path.stem[:2]]
 
 
 @pytest.mark.parametrize("number", ["02", "03", "04"])

@@ -123,7 +123,7 @@ def test_the_command_line_survives_a_closed_pipe():
 
 
 def test_notebook_5_shows_what_the_records_say():
-    notebook = nbformat.read(ROOT / "notebooks" / "05_scoreboard.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / "07_scoreboard.ipynb", as_version=4)
     shown = [
         cell.outputs[0]["data"]["text/html"]
         for cell in notebook.cells
@@ -133,7 +133,7 @@ def test_notebook_5_shows_what_the_records_say():
     with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
         html = table.set_index("claim")._repr_html_()
     assert shown == [html], (
-        "notebook 5 shows other records than data/runs holds. A record that is gone: "
+        "notebook 7 shows other records than data/runs holds. A record that is gone: "
         "git checkout data/runs, or train it again with the command that "
         "`python -m clr claims --markdown` names; then make notebooks"
     )
