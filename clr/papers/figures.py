@@ -18,7 +18,18 @@ import seaborn as sns
 
 from clr.papers import published as papers
 from clr.papers.experiment import RELATIONS, Experiment
-from clr.policies import WAVES, ExpRange, ExpRangeAmplitude, Policy, Triangular, Triangular2
+from clr.papers.sensitivity import Curve
+from clr.policies import (
+    WAVES,
+    Decay,
+    ExpRange,
+    ExpRangeAmplitude,
+    Policy,
+    Stages,
+    Triangular,
+    Triangular2,
+    hann,
+)
 from clr.runs import Run
 
 sns.set_theme(style="whitegrid", rc={"figure.dpi": 84, "font.size": 10})
@@ -28,10 +39,9 @@ COLOURS = {
     "step": _BLIND[7],
     "inv": _BLIND[5],
     "exp": "black",
-    "decay": _BLIND[6],
+    "decay": _BLIND[5],
     "triangular": _BLIND[0],
     "triangular2": _BLIND[3],
-    "stages": _BLIND[3],
     "exp_range": _BLIND[2],
     "exp_range_amplitude": _BLIND[4],
     "exp_range_cycle": _BLIND[9],
@@ -40,7 +50,7 @@ COLOURS = {
     "range_ramp": _BLIND[4],
     "range_ramp_exponential": _BLIND[4],
 }
-_CONTROLS = {"cosine": _BLIND[4]}  # by label: its policy is decay's, with another wave
+_COSINE = _BLIND[4]  # its policy is decay's, with another wave
 _LIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")  # where widgets work
 _DASHES = ("-", "--", ":", "-.")
 
@@ -53,11 +63,20 @@ def colour_of(policy: str):
     return colorsys.hls_to_rgb(int.from_bytes(digest[:4], "big") / 2**32, 0.45, 0.6)
 
 
+def _colour(policy: Policy):
+    """The colour of a policy: its kind's; that of stages is the last one's."""
+    if isinstance(policy, Stages):
+        return _colour(policy.stages[-1][0])
+    if isinstance(policy, Decay) and policy.wave is hann:
+        return _COSINE
+    return colour_of(policy.name)
+
+
 def _styles(policies: Mapping[str, Policy]) -> dict[str, dict]:
     """Colour by kind of policy; a second one of the same colour is dashed, and so on."""
     styles, used = {}, {}
     for label, policy in policies.items():
-        colour = _CONTROLS.get(label) or colour_of(policy.name)
+        colour = _colour(policy)
         dashes = used[colour] = used.get(colour, -1) + 1
         styles[label] = {"color": colour, "linestyle": _DASHES[dashes % len(_DASHES)]}
     return styles
@@ -197,6 +216,32 @@ def rates(runs: Mapping[str, Sequence[Run]], *, ax=None):
         ax.plot(t, run.config.policy(t), lw=1, **style)
         ax.plot("iteration", "lr", ".", ms=4, color=style["color"], data=run.history)
     ax.set(xlabel="iteration", ylabel="learning rate", ylim=(0, None))
+    return ax
+
+
+def sensitivity(curves: Mapping[str, Curve], policies: Mapping[str, Policy], *, ax=None):
+    """Final test accuracy against peak rate, by schedule: mean over the seeds.
+
+    The band reaches from the worst seed to the best. `policies` holds a policy of each
+    schedule, for its colour. A cross marks the rates at which runs diverged; these count with
+    the accuracy of guessing. A dot marks the rate that the validation accuracy chooses.
+    """
+    ax = _axes(ax)
+    for name, style in _styles({name: policies[name] for name in curves}).items():
+        curve = curves[name]
+        mean = curve.test.mean(1)
+        ax.plot(curve.rates, mean, label=name, **style)
+        low, high = curve.test.min(1), curve.test.max(1)
+        ax.fill_between(curve.rates, low, high, color=style["color"], alpha=0.15, lw=0)
+        gone = [i for i, n in enumerate(curve.diverged) if n]
+        ax.plot(np.take(curve.rates, gone), mean[gone], "x", color=style["color"], ms=7)
+        at = curve.rates.index(curve.chosen)
+        ax.plot(curve.chosen, mean[at], "o", color=style["color"], ms=6)
+    rates = sorted({rate for curve in curves.values() for rate in curve.rates})
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    ax.set(xlabel="peak rate", ylabel="test accuracy")
+    _legend(ax)
     return ax
 
 

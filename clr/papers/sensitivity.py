@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log2
+from math import isnan, log2
 
 import numpy as np
+import pandas as pd
 
-from clr.papers.verdicts import decide, interval
+from clr.papers.verdicts import Summary, decide, interval
 from clr.runs import Run
 from clr.training import VALIDATION
 
@@ -138,3 +139,60 @@ class LiesIn:
         found = [low <= rate <= high for low, high in curves[self.arm].windows]
         word = {len(found): "reproduced", 0: "not reproduced"}.get(sum(found), "undecided")
         return sum(found), len(found), word
+
+
+def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
+    """One row per schedule, in print: its chosen rate, its accuracy there, its window.
+
+    Accuracies are in percent, mean ± sd over the seeds. A window is from the geometric mean of
+    the seeds' lowest rates to that of their highest; its width is in octaves, mean ± sd.
+    `diverged` counts the runs that did, at all rates together.
+    """
+    rows = []
+    for name, curve in curves.items():
+        at = curve.rates.index(curve.chosen)
+        low, high = (
+            float(2 ** np.mean(np.log2(each))) for each in zip(*curve.windows, strict=True)
+        )
+        many = len(curve.widths) > 1
+        spread = f" ± {np.std(curve.widths, ddof=1):.1f}" if many else ""
+        rows.append(
+            {
+                "schedule": name,
+                "chosen rate": f"{curve.chosen:g}" + " (edge of the grid)" * curve.at_edge,
+                "test accuracy there, %": Summary(tuple(curve.test[at])).text(),
+                "window": f"{low:.4f} to {high:.4f}",
+                "width, octaves": f"{np.mean(curve.widths):.1f}{spread}",
+                "n": len(curve.widths),
+                "diverged": sum(curve.diverged),
+            }
+        )
+    columns = [*rows[0]] if rows else ["schedule", "chosen rate", "n"]
+    return pd.DataFrame(rows, columns=columns).set_index("schedule")
+
+
+def table(
+    claims: Sequence[Wider | LiesIn], curves: Mapping[str, Curve], rate: float
+) -> pd.DataFrame:
+    """The verdicts on claims about windows, in print; 'not run' where a curve is missing.
+
+    `rate` is the one that the claims of the kind `LiesIn` are about.
+    """
+    rows = []
+    for claim in claims:
+        if isinstance(claim, LiesIn):
+            text, needed = f"{claim.what} lies in the window of {claim.arm}", {claim.arm}
+        else:
+            text = f"the window of {claim.arm} is wider than that of {claim.other}"
+            needed = {claim.arm, claim.other}
+        if not needed <= set(curves):
+            said, word = "–", "not run"
+        elif isinstance(claim, LiesIn):
+            inside, n, word = claim.verdict(curves, rate)
+            said = f"{rate:.4f}, in {inside} of {n} windows"
+        else:
+            difference, low, high, word = claim.verdict(curves)
+            spread = "(no interval)" if isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
+            said = f"{difference:+.1f} octaves {spread}"
+        rows.append([text, said, word])
+    return pd.DataFrame(rows, columns=["claim", "ours", "verdict"]).set_index("claim")

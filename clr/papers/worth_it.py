@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from clr.papers.experiment import Arm, Claim, Experiment
-from clr.papers.sensitivity import LiesIn, Wider
+from clr.papers.sensitivity import Curve, LiesIn, Wider
 from clr.policies import Decay, Fixed, Policy, Stages, Step, Triangular, hann
+from clr.runs import Run
 
 _N, _PEAK = 4000, 0.006
 _ENDS = {"to 0.001": 0.001, "to 0": 0.0}
@@ -100,6 +101,23 @@ def over_rates(names: Sequence[str], rates: Sequence[float], iterations: int) ->
         for name in names
         for rate in rates
     }
+
+
+def curves(
+    runs: Mapping[str, Sequence[Run]], names: Sequence[str], rates: Sequence[float]
+) -> dict[str, Curve]:
+    """The curve of each schedule that was run at all of these peak rates.
+
+    `runs` are those of `over_rates`, by arm. Where some rates have more runs than others, as
+    many are taken at each.
+    """
+    found = {}
+    for name in names:
+        each = {rate: runs.get(at_rate(name, rate), []) for rate in rates}
+        n = min(map(len, each.values()))
+        if n:
+            found[name] = Curve.of({rate: some[:n] for rate, some in each.items()})
+    return found
 
 
 _VALIDATED = {"validation_images": 5000, "test_every": 1000}

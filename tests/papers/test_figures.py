@@ -9,7 +9,8 @@ from made import run
 
 from clr.papers import figures
 from clr.papers.cyclical import TABLE1
-from clr.policies import Decay, Fixed, Policy, Triangular, Triangular2
+from clr.papers.sensitivity import Curve
+from clr.policies import Decay, Fixed, Policy, Stages, Triangular, Triangular2, hann
 
 
 @pytest.fixture(autouse=True)
@@ -152,10 +153,26 @@ def test_nothing_run_is_an_empty_figure():
         assert ax.get_title(loc="left") == "not run" and not ax.get_yticklabels()
 
 
-def test_a_cosine_is_told_from_decay_though_both_are_one_policy():
-    falls = {
-        "decay": Decay(0.001, 0.007, 10),
-        "cosine": Decay(0.0, 0.006, 10),
+def test_a_sensitivity_curve_marks_the_chosen_rate_and_the_diverged_runs():
+    rates, accuracies = (0.001, 0.002, 0.004), np.array([[0.5, 0.6], [0.7, 0.7], [0.1, 0.1]])
+    curve = Curve(rates, accuracies, accuracies, diverged=(0, 0, 2))
+    ax = figures.sensitivity({"cosine": curve}, {"cosine": Decay(0, 0.1, 10, wave=hann)})
+    mean, gone, chosen = ax.lines
+    assert mean.get_xydata().tolist() == [[0.001, 0.55], [0.002, 0.7], [0.004, 0.1]]
+    assert gone.get_xydata().tolist() == [[0.004, 0.1]] and gone.get_marker() == "x"
+    assert chosen.get_xydata().tolist() == [[0.002, 0.7]]
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == 0.1 and [0.001, 0.6] in band.tolist()
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0.001", "0.002", "0.004"]
+    assert ax.get_xscale() == "log"
+
+
+def test_a_cosine_is_not_the_colour_of_decay_and_stages_are_that_of_their_last():
+    drawn = {
+        "decay": Decay(0, 0.1, 10),
+        "cosine": Decay(0, 0.1, 10, wave=hann),
+        "staged": Stages(((Fixed(0.1), 5), (Triangular2(0, 0.1, 5), 5))),
     }
-    first, second = figures.policies(falls, 10).lines
-    assert first.get_color() != second.get_color()
+    colours = [line.get_color() for line in figures.policies(drawn, 10).lines]
+    assert len(set(colours)) == 3
+    assert colours[2] == figures.COLOURS["triangular2"]

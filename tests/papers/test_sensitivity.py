@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from made import run
 
+from clr.papers import sensitivity, worth_it
 from clr.papers.sensitivity import Curve, LiesIn, Wider, window
 from clr.training import VALIDATION
 
@@ -84,3 +85,41 @@ def test_a_rate_lies_in_all_windows_or_in_none():
     assert claim.verdict(curves, 0.002) == (2, 2, "reproduced")
     assert claim.verdict(curves, 0.004) == (1, 2, "undecided")
     assert claim.verdict(curves, 0.008) == (0, 2, "not reproduced")
+
+
+def test_results_say_which_rate_is_chosen_and_how_wide_the_window_is():
+    found = {"a": curve([0.5, 0.7, 0.5, 0.1], [0.5, 0.72, 0.5, 0.1]), "b": curve([0.1] * 4)}
+    rows = sensitivity.results(found)
+    assert list(rows.index) == ["a", "b"]
+    row = rows.loc["a"]
+    assert row["chosen rate"] == "0.002" and row["n"] == 2 and row["diverged"] == 0
+    assert row["test accuracy there, %"] == "71.0 ± 1.4"
+    widths = found["a"].widths
+    assert row["width, octaves"] == f"{np.mean(widths):.1f} ± {np.std(widths, ddof=1):.1f}"
+    assert rows.loc["b", "chosen rate"] == "0.001 (edge of the grid)"
+    assert rows.loc["b", "window"] == "0.0010 to 0.0080"
+    assert sensitivity.results({}).empty
+
+
+def test_the_table_of_claims_says_what_is_not_run():
+    claims = Wider("a", "b"), LiesIn("a", "this rate"), LiesIn("c", "this rate")
+    found = {"a": curve([0.5, 0.7, 0.5, 0.1]), "b": curve([0.1, 0.7, 0.69, 0.1])}
+    rows = sensitivity.table(claims, found, 0.002)
+    assert list(rows["verdict"]) == ["undecided", "reproduced", "not run"]
+    assert list(rows["ours"]) == [
+        f"{found['a'].widths[0] - found['b'].widths[0]:+.1f} octaves (no interval)",
+        "0.0020, in 1 of 1 windows",
+        "–",
+    ]
+
+
+def test_a_curve_needs_runs_at_every_rate():
+    rates = (0.001, 0.002)
+    runs = {
+        worth_it.at_rate("constant", 0.001): [made(0.5, 0.5), made(0.6, 0.6)],
+        worth_it.at_rate("constant", 0.002): [made(0.7, 0.7)],
+        worth_it.at_rate("step", 0.001): [made(0.5, 0.5)],
+    }
+    found = worth_it.curves(runs, ["constant", "step"], rates)
+    assert list(found) == ["constant"]
+    assert found["constant"].test.tolist() == [[0.5], [0.7]]
