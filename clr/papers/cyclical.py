@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from clr.papers.experiment import Arm, Claim, Experiment
+from clr.papers.statements import Statement
 from clr.policies import (
     Decay,
     Exp,
@@ -89,15 +90,55 @@ TABLE1 = Experiment(
     settings={"shuffle": False, "test_every": 500},
     arms=_table1(1),
     claims=(
-        Claim("CLR Table 1", "triangular2", "not worse than", "fixed"),
-        Claim("CLR Table 1", "triangular2", "better than", "decay"),
-        Claim("CLR Table 1", "exp_range", "better than", "exp"),
-        Claim("CLR Table 1", "exp_range", "better than", "fixed"),
-        Claim("CLR section 3.1, Fig. 1", "triangular", "not worse than", "fixed"),
-        Claim("CLR section 3.1", "triangular2, Welch", "as good as", "triangular2"),
-        Claim("CLR section 3.1", "triangular2, Hann", "as good as", "triangular2"),
-        Claim("CLR section 3.2", "triangular", "better than", "triangular", 20_000, 22_000),
-        Claim("CLR abstract", "triangular2", "better than", "fixed", None, 25_000),
+        Claim(
+            "CLR Table 1", "triangular2", "not worse than", "fixed", statement=Statement.THIRD
+        ),
+        Claim("CLR Table 1", "triangular2", "better than", "decay", statement=Statement.DECAY),
+        Claim(
+            "CLR Table 1", "exp_range", "better than", "exp", statement=Statement.EXP_RANGE_EXP
+        ),
+        Claim(
+            "CLR Table 1", "exp_range", "better than", "fixed", statement=Statement.EXP_RANGE
+        ),
+        Claim(
+            "CLR section 3.1, Fig. 1",
+            "triangular",
+            "not worse than",
+            "fixed",
+            statement=Statement.THIRD,
+        ),
+        Claim(
+            "CLR section 3.1",
+            "triangular2, Welch",
+            "as good as",
+            "triangular2",
+            statement=Statement.WAVE,
+        ),
+        Claim(
+            "CLR section 3.1",
+            "triangular2, Hann",
+            "as good as",
+            "triangular2",
+            statement=Statement.WAVE,
+        ),
+        Claim(
+            "CLR section 3.2",
+            "triangular",
+            "better than",
+            "triangular",
+            20_000,
+            22_000,
+            statement=Statement.STOP,
+        ),
+        Claim(
+            "CLR abstract",
+            "triangular2",
+            "better than",
+            "fixed",
+            None,
+            25_000,
+            statement=Statement.AS_LONG,
+        ),
         Claim("control", "exp_range, stepsize 3,000", "better than", "fixed"),
         Claim("control", "exp_range, stepsize 3,000", "better than", "exp_range"),
         Claim("control", "triangular2", "better than", "step"),
@@ -176,13 +217,45 @@ LAPTOP = Experiment(
         ),
     },
     claims=(
-        Claim("CLR abstract", "triangular", "not worse than", "fixed"),
-        Claim("CLR abstract", "triangular", "better than", "fixed", None, _LAPTOP),
-        Claim("CLR Table 1", "exp_range", "better than", "fixed"),
-        Claim("CLR Table 1", "triangular2", "better than", "decay"),
-        Claim("CLR section 3.1", "triangular, Welch", "as good as", "triangular"),
-        Claim("CLR section 3.1", "triangular, Hann", "as good as", "triangular"),
-        Claim("CLR section 3.2", "triangular", "better than", "triangular", 2000, 3000),
+        Claim(
+            "CLR abstract", "triangular", "not worse than", "fixed", statement=Statement.THIRD
+        ),
+        Claim(
+            "CLR abstract",
+            "triangular",
+            "better than",
+            "fixed",
+            None,
+            _LAPTOP,
+            statement=Statement.AS_LONG,
+        ),
+        Claim(
+            "CLR Table 1", "exp_range", "better than", "fixed", statement=Statement.EXP_RANGE
+        ),
+        Claim("CLR Table 1", "triangular2", "better than", "decay", statement=Statement.DECAY),
+        Claim(
+            "CLR section 3.1",
+            "triangular, Welch",
+            "as good as",
+            "triangular",
+            statement=Statement.WAVE,
+        ),
+        Claim(
+            "CLR section 3.1",
+            "triangular, Hann",
+            "as good as",
+            "triangular",
+            statement=Statement.WAVE,
+        ),
+        Claim(
+            "CLR section 3.2",
+            "triangular",
+            "better than",
+            "triangular",
+            2000,
+            3000,
+            statement=Statement.STOP,
+        ),
         Claim("control", "triangular", "better than", "fixed at the mean"),
         Claim("control", "triangular", "better than", "decay"),
         Claim("control", "triangular", "better than", "step"),
@@ -226,10 +299,35 @@ STEPSIZE = Experiment(
         f"stepsize {n}": Arm(Triangular(LOW, HIGH, n), 2560) for n in (80, 160, 320, 640, 1280)
     },
     claims=(
-        Claim("CLR section 3.2", "stepsize 160", "better than", "stepsize 80"),
-        Claim("CLR section 3.2", "stepsize 640", "not worse than", "stepsize 160"),
-        Claim("CLR section 3.2", "stepsize 640", "as good as", "stepsize 160", margin=0.01),
-        Claim("CLR section 3.2", "stepsize 640", "better than", "stepsize 1280"),
+        Claim(
+            "CLR section 3.2",
+            "stepsize 160",
+            "better than",
+            "stepsize 80",
+            statement=Statement.STEPSIZE,
+        ),
+        Claim(
+            "CLR section 3.2",
+            "stepsize 640",
+            "not worse than",
+            "stepsize 160",
+            statement=Statement.STEPSIZE,
+        ),
+        Claim(
+            "CLR section 3.2",
+            "stepsize 640",
+            "as good as",
+            "stepsize 160",
+            margin=0.01,
+            statement=Statement.STEPSIZE,
+        ),
+        Claim(
+            "CLR section 3.2",
+            "stepsize 640",
+            "better than",
+            "stepsize 1280",
+            statement=Statement.STEPSIZE,
+        ),
     ),
 )
 

@@ -12,16 +12,31 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from clr import checks
+from clr.papers.statements import Statement
 from clr.policies import Policy
 from clr.runs import Run, Store
 from clr.training import RunConfig, load
 
 PAPERS = ("CLR", "SC", "ours")  # arXiv 1506.01186, arXiv 1708.07120, and this project
 MARGIN = 0.005  # half a point of accuracy
-RELATIONS = {  # the differences of mean accuracy that a claim allows, in margins
-    "better than": (0.0, inf),
-    "not worse than": (-1.0, inf),
-    "as good as": (-1.0, 1.0),
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What a claim says about the difference of two mean accuracies, both ranges in margins.
+
+    It is reproduced when the interval of the difference lies in `allowed`, and not reproduced
+    when the interval lies outside of `needed`.
+    """
+
+    allowed: tuple[float, float]
+    needed: tuple[float, float]
+
+
+RELATIONS = {
+    "better than": Relation((0.0, inf), needed=(1.0, inf)),
+    "not worse than": Relation((-1.0, inf), needed=(-1.0, inf)),
+    "as good as": Relation((-1.0, 1.0), needed=(-1.0, 1.0)),
 }
 
 
@@ -45,7 +60,8 @@ class Claim:
 
     `source` is a place in a paper, such as "CLR Table 1", or "control" for a comparison that
     this project asks for. An arm counts at its end or, where `at` or `other_at` is given, at
-    that iteration. `margin` is a fraction of accuracy. ValueError for another relation.
+    that iteration. `margin` is a fraction of accuracy. `statement` is what it tests of what a
+    paper says; claims of several protocols can test the same. ValueError for another relation.
     """
 
     source: str
@@ -55,6 +71,7 @@ class Claim:
     at: int | None = None
     other_at: int | None = None
     margin: float = MARGIN
+    statement: Statement | None = None
 
     def __post_init__(self):
         checks.one_of("relation", self.relation, RELATIONS)
@@ -79,7 +96,9 @@ class Experiment:
     where the data is the reader's), `seeds` the planned number of runs per arm, whose seeds
     count up from `first_seed`. `breaks` lists
     the conditions of the paper that a protocol of ours breaks; at the paper's own protocol it
-    is empty. `settings` are the fields of `RunConfig` that all arms share.
+    is empty. `settings` are the fields of `RunConfig` that all arms share. `second_look` names
+    the arms that were given more seeds after their first ones had been looked at: verdicts
+    about these say so.
 
     Raises ValueError, naming the experiment, when a claim names an unknown arm or an iteration
     at which that arm is not tested, and whatever `RunConfig` raises for a bad setting.
@@ -96,6 +115,7 @@ class Experiment:
     breaks: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     first_seed: int = 0
+    second_look: tuple[str, ...] = ()
 
     def __post_init__(self):
         checks.one_of("paper", self.paper, PAPERS)
@@ -104,6 +124,8 @@ class Experiment:
         checks.whole_or_none("epoch", self.epoch)
         if not self.arms:
             raise ValueError(f"arms must hold at least one arm; got {self.arms!r}")
+        for arm in self.second_look:
+            checks.one_of(f"an arm of second_look of {self.name}", arm, self.arms)
         for claim in self.claims:
             for arm, at in claim.moments:
                 checks.one_of(f"an arm of a claim of {self.name}", arm, self.arms)
@@ -151,13 +173,24 @@ class Experiment:
         """The experiment with these arms alone, in this order, and the claims about them."""
         kept = {checks.one_of("arm", arm, self.arms): self.arms[arm] for arm in arms}
         claims = tuple(c for c in self.claims if c.arm in kept and c.other in kept)
-        return replace(self, arms=kept, claims=claims)
+        looked = tuple(arm for arm in self.second_look if arm in kept)
+        return replace(self, arms=kept, claims=claims, second_look=looked)
 
     def text(self, claim: Claim) -> str:
-        """The claim as a sentence: 'triangular2 at 25,000 is better than decay at 25,000'."""
+        """The claim as a sentence.
+
+        'triangular2 (25,000) is not worse than fixed (70,000)': iterations in brackets, unless
+        both arms count at their ends and have the same length.
+        """
+        ends = [self.arms[arm].iterations for arm, _ in claim.moments]
+        lengths = [
+            end if at is None else at for end, (_, at) in zip(ends, claim.moments, strict=True)
+        ]
+        if lengths == ends and ends[0] == ends[1]:
+            return f"{claim.arm} is {claim.relation} {claim.other}"
         ours, others = (
-            f"{arm} at {self.arms[arm].iterations if at is None else at:,}"
-            for arm, at in claim.moments
+            f"{arm} ({length:,})"
+            for (arm, _), length in zip(claim.moments, lengths, strict=True)
         )
         return f"{ours} is {claim.relation} {others}"
 

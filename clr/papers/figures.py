@@ -10,12 +10,14 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
+from clr import checks
 from clr.papers import published as papers
 from clr.papers.experiment import RELATIONS, Experiment
 from clr.papers.sensitivity import Curve
@@ -37,20 +39,20 @@ _BLIND = sns.color_palette("colorblind")
 COLOURS = {
     "fixed": _BLIND[7],
     "step": _BLIND[7],
-    "inv": _BLIND[5],
+    "inv": _BLIND[7],
     "exp": "black",
-    "decay": _BLIND[5],
+    "decay": _BLIND[6],
     "triangular": _BLIND[0],
     "triangular2": _BLIND[3],
     "exp_range": _BLIND[2],
     "exp_range_amplitude": _BLIND[4],
     "exp_range_cycle": _BLIND[9],
-    "one_cycle": _BLIND[1],
-    "one_cycle_momentum": _BLIND[1],
+    "one_cycle": _BLIND[5],
+    "one_cycle_momentum": _BLIND[5],
     "range_ramp": _BLIND[4],
     "range_ramp_exponential": _BLIND[4],
 }
-_COSINE = _BLIND[4]  # its policy is decay's, with another wave
+_COSINE = _BLIND[1]  # its policy is decay's, with another wave
 _LIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")  # where widgets work
 _DASHES = ("-", "--", ":", "-.")
 
@@ -168,25 +170,41 @@ def explore(base_lr: float, max_lr: float, stepsize: int, gamma: float, *, live=
 
 
 def histories(
-    runs: Mapping[str, Sequence[Run]], *, y: str = "test_accuracy", ax=None, legend: bool = True
+    runs: Mapping[str, Sequence[Run]],
+    *,
+    y: str = "test_accuracy",
+    ax=None,
+    labels: str = "legend",
 ):
     """A column of the histories against iteration, by label: mean over the seeds.
 
     The band reaches from the worst seed to the best; a seed that stopped early counts
-    as far as it went.
+    as far as it went. `labels` are in a "legend", "direct" at the end of each line, or "none".
     """
+    checks.one_of("labels", labels, ("legend", "direct", "none"))
     ax = _axes(ax)
     for label, style in _styles({k: v[0].config.policy for k, v in runs.items()}).items():
         columns = [run.history.set_index("iteration")[y] for run in runs[label]]
         table = np.ma.masked_invalid(_aligned(columns))
         t = max(columns, key=len).index
-        ax.plot(t, table.mean(1), label=f"{label} (n = {len(columns)})", **style)
+        name = f"{label} (n = {len(columns)})"
+        ax.plot(t, table.mean(1), label=name if labels == "legend" else None, **style)
+        if labels == "direct":
+            ax.annotate(
+                name,
+                (t[-1], table.mean(1)[-1]),
+                (6, -2),
+                textcoords="offset points",
+                color=style["color"],
+                va="top",
+                bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
+            )
         if len(columns) > 1:
             ax.fill_between(
                 t, table.min(1), table.max(1), color=style["color"], alpha=0.15, lw=0
             )
     ax.set(xlabel="iteration", ylabel=y.replace("_", " "))
-    if legend:
+    if labels == "legend":
         _legend(ax)
     return ax
 
@@ -245,12 +263,12 @@ def sensitivity(curves: Mapping[str, Curve], policies: Mapping[str, Policy], *, 
     return ax
 
 
-def _forest(rows: Sequence[Mapping], key: str):
-    """(axes, its rows) for each value of `key`: one line per row, and a scale of its own."""
-    names = dict.fromkeys(row[key] for row in rows)
-    groups = {name: [r for r in rows if r[key] == name] for name in names} or {"not run": []}
+def _forest(rows: Sequence[Mapping], by: Callable[[Mapping], str]):
+    """(axes, its rows) for each value of `by`: one line per row, and a scale of its own."""
+    names = dict.fromkeys(by(row) for row in rows)
+    groups = {name: [r for r in rows if by(r) == name] for name in names} or {"not run": []}
     lines = [max(1, len(each)) for each in groups.values()]
-    size = (7.2, 1 + 0.26 * sum(lines) + 0.6 * len(lines))
+    size = (8, 1 + 0.34 * sum(lines) + 0.6 * len(lines))
     subplots = {"squeeze": False, "height_ratios": lines, "layout": "constrained"}
     axes = plt.subplots(len(lines), 1, figsize=size, **subplots)[1][:, 0]
     for ax, (name, each) in zip(axes, groups.items(), strict=True):
@@ -259,57 +277,94 @@ def _forest(rows: Sequence[Mapping], key: str):
     return axes, groups.values()
 
 
-VERDICTS = {"reproduced": _BLIND[2], "not reproduced": _BLIND[3], "undecided": _BLIND[7]}
+VERDICTS = {"reproduced": _BLIND[2], "not reproduced": _BLIND[3], "undecided": "0.45"}
 
 
-def claims(rows: Sequence[Mapping]):
-    """The judged claims of `clr.scoreboard.comparisons`: differences and their intervals.
+def _label(ax, texts: Sequence[str]):
+    """Labels of the lines, long ones in two rows; and the axes' name, which is as long."""
+    wrapped = ["\n".join(textwrap.wrap(text, 46)) for text in texts]
+    ax.set_yticklabels(wrapped, fontsize="small")
 
-    A grey bar is what a claim allows; the colour is the verdict. What is beyond 40 margins is
-    an arrow; claims that were not run are left out. Returns the axes, one per
-    experiment.
+
+def _by_kind(row: Mapping) -> str:
+    """A panel for what a protocol tests of its paper, and another one for our questions."""
+    return row["experiment"] + (": our questions" if row["control"] else "")
+
+
+def claims(rows: Sequence[Mapping], *, by: Callable[[Mapping], str] = _by_kind):
+    """The judged claims of `clr.papers.scoreboard.comparisons`: differences with intervals.
+
+    One panel for each value of `by`, scaled by its own range: by default one for each
+    protocol's claims, and one for the questions that we ask in it. A dot is our difference, a
+    line its 95 % interval, a star the published difference, a grey bar what the claim allows;
+    the colour is the verdict. Where a run diverged, the panel says so instead. Claims that were
+    not run are left out. Returns the axes.
     """
-    axes, groups = _forest([row for row in rows if row["verdict"] in VERDICTS], "experiment")
+    axes, groups = _forest([row for row in rows if row["verdict"] in VERDICTS], by)
     for ax, each in zip(axes, groups, strict=True):
-        sizes = [110 * abs(row[k] or 0) for row in each for k in ("difference", "low", "high")]
-        edge = min(max(sizes, default=1.0), 100.0, *(4000 * row["margin"] for row in each))
+        keys = ("difference", "low", "high", "theirs")
+        values = [100 * (row[key] or 0) for row in each for key in keys]
+        margins = [100 * row["margin"] for row in each]
+        low = min([*values, *np.negative(margins)], default=-1)
+        high = max([*values, *margins], default=1)
+        edges = low - 0.05 * (high - low), high + 0.05 * (high - low)
+        ax.set_xlim(*edges)
         for y, row in enumerate(each):
-            low, high = (100 * row["margin"] * share for share in RELATIONS[row["relation"]])
-            low, high = max(low, -edge), min(high, edge)
-            ax.barh(y, high - low, left=low, height=0.8, color="0.92", zorder=0)
-            colour = VERDICTS[row["verdict"]]
-            if row["difference"] is None:
-                ax.text(0, y, "a run diverged", ha="center", va="center", fontsize="small")
-                continue
-            if row["low"] is not None:
-                ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=3)
-            x = 100 * row["difference"]
-            marker = "o" if abs(x) < edge else "<>"[x > 0]
-            ax.plot(np.clip(x, -edge, edge), y, marker, color=colour, ms=6, clip_on=False)
-        ax.set_xlim(-edge, edge)
-        names = ["control: " * r["source"].endswith("control") + r["claim"] for r in each]
-        ax.set_yticklabels(names, fontsize="small")
-    axes[-1].set_xlabel("difference in test accuracy, points")
+            _claim(ax, y, row, edges)
+        _label(ax, [row["claim"] for row in each])
+    axes[-1].set_xlabel("difference, points of accuracy")
     for verdict, colour in VERDICTS.items():
         axes[0].plot([], [], "o-", color=colour, lw=3, label=verdict)
-    place = {"loc": "outside upper right", "ncols": 3, "handles": axes[0].get_lines()[-3:]}
+    axes[0].plot([], [], "*", color="black", ms=9, label="published")
+    axes[0].barh(0, 0, color=_ALLOWED, label="allowed by the claim")
+    place = {"loc": "outside upper right", "ncols": 5}
     axes[0].figure.legend(fontsize="small", frameon=False, **place)
     return axes
 
 
-def numbers(rows: Sequence[Mapping]):
-    """The accuracies of `clr.scoreboard.numbers`: ours (± sd) minus the published.
+_ALLOWED = "0.9"
 
-    Returns the axes, one per data set.
+
+def _claim(ax, y: float, row: Mapping, edges: tuple[float, float]):
+    """One claim as a line of its panel, which reaches from one of the edges to the other."""
+    allowed = RELATIONS[row["relation"]].allowed
+    low, high = np.clip([100 * row["margin"] * each for each in allowed], *edges)
+    ax.barh(y, high - low, left=low, height=0.8, color=_ALLOWED, zorder=0)
+    if row["theirs"] is not None:
+        ax.plot(100 * row["theirs"], y, "*", color="black", ms=9, zorder=3)
+    if row["difference"] is None:
+        said = " and ".join(
+            f"{gone} of {n} runs diverged"
+            for gone, n in zip(row["diverged"], row["n"], strict=True)
+            if gone
+        )
+        ax.text(edges[0], y, f" {said}", va="center", fontsize="small", color=_BLIND[3])
+        return
+    colour = VERDICTS[row["verdict"]]
+    if row["low"] is not None:
+        ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=3)
+    ax.plot(100 * row["difference"], y, "o", color=colour, ms=6)
+
+
+def numbers(rows: Sequence[Mapping]):
+    """The accuracies of `clr.papers.scoreboard.numbers`: ours minus the published.
+
+    A dot is the mean of our runs, a line one standard deviation to both sides. Runs that
+    diverged are counted beside it. Returns the axes, one per table or figure of a paper.
     """
-    axes, groups = _forest([row for row in rows if row["mean"] is not None], "dataset")
+    shown = [row for row in rows if row["mean"] is not None]
+    axes, groups = _forest(shown, lambda row: row["place"])
     for ax, each in zip(axes, groups, strict=True):
         for y, row in enumerate(each):
             x, sd = 100 * (row["mean"] - row["accuracy"]), 100 * (row["sd"] or 0)
-            ax.errorbar(x, y, xerr=sd, fmt="o", lw=3, color=_BLIND[0])
+            colour = _BLIND[3] if row["diverged"] else _BLIND[0]
+            ax.errorbar(x, y, xerr=sd, fmt="o", lw=3, color=colour)
+            if row["diverged"]:
+                said = f"   {row['diverged']} of {row['n']} runs diverged"
+                ax.text(x, y, said, va="center", fontsize="small", color=colour)
         ax.axvline(0, color="black", lw=1)
-        names = [f"{r['place']}, {r['policy']}, {r['setting']}: {r['paper']} %" for r in each]
-        ax.set_yticklabels(names, fontsize="small")
+        names = [f"{r['policy']}, {r['setting']}: {r['paper']} %" for r in each]
+        _label(ax, names)
     axes[-1].set_xlabel("ours minus the published, points")
     return axes
 

@@ -5,73 +5,65 @@ from __future__ import annotations
 import hashlib
 import io
 
-import pandas as pd
-
 from clr.papers import cyclical, scoreboard
-from clr.papers.experiment import Experiment
+from clr.papers.statements import Statement
 from clr.paths import ROOT
-from clr.runs import Run, Store, files
+from clr.runs import Store, files
 
 README, FIGURE = ROOT / "README.md", ROOT / "data" / "headline.png"
-HEADLINES = "Table 1", "abstract", "Fig. 1a", "Table 2"  # what the papers are known for
+HEADLINES = (  # what the papers are known for
+    Statement.THIRD,
+    Statement.AS_LONG,
+    Statement.DECAY,
+    Statement.EXP_RANGE,
+    Statement.SUPER,
+)
 BEGIN = "<!-- claims: written by `python -m clr claims --readme` -->"
 END = "<!-- end of claims -->"
 
 
 def claims_part() -> str:
-    """The papers' main claims that have committed runs, with their verdicts, and all counts."""
+    """The verdicts on what the papers are known for, and how many claims have which verdict."""
     every = scoreboard.comparisons(Store.committed())
-    shown = [
-        {
-            "claim": row["claim"],
-            "protocol": row["experiment"],
-            "paper, %": row["paper"],
-            "ours, % (n)": f"{row['ours']} ({', '.join(map(str, row['n']))})",
-            "difference": row["points"],
-            "verdict": row["verdict"].replace("not", "**not**"),
-        }
-        for row in every
-        if row["verdict"] != "not run" and row["source"].split(" ", 1)[1] in HEADLINES
+    wanted = {statement.value for statement in HEADLINES}
+    shown = scoreboard.statements([row for row in every if row["statement"] in wanted])
+    shown = shown.reindex([statement.value for statement in HEADLINES])
+    rows = shown.drop(columns="who says it").rename_axis("what the papers say").reset_index()
+    said = scoreboard.markdown(rows.to_dict("records"), list(rows.columns))
+    return f"{said.replace('not reproduced', '**not** reproduced')}\n\n{_counts(every)}"
+
+
+def _counts(rows: list[dict]) -> str:
+    """The numbers of verdicts in sentences."""
+    sentences = [
+        f"{kind[0].upper()}{kind[1:]}: "
+        + ", ".join(f"{n} {word}" for word, n in numbers.items())
+        + "."
+        for kind, numbers in scoreboard.counts(rows).iterrows()
     ]
-    columns = ["claim", "protocol", "paper, %", "ours, % (n)", "difference", "verdict"]
-    lines = [scoreboard.markdown(shown, columns)]
-    for what, wanted in (("What the papers claim", False), ("Our controls", True)):
-        some = [row["verdict"] for row in every if row["control"] == wanted]
-        count = pd.Series(some).value_counts()
-        counts = ", ".join(f"{n} {verdict}" for verdict, n in count.items())
-        lines.append(f"{what}, {len(some)} comparisons: {counts}.")
-    return "\n\n".join(lines)
+    return " ".join(sentences)
 
 
-def _figure_runs() -> list[tuple[Experiment, dict[str, list[Run]]]]:
-    """What the figure shows: the paper's table, and the protocol with several seeds."""
-    shown = (
-        cyclical.TABLE1.only(["fixed", "triangular2", "decay", "exp_range"]),
-        cyclical.LAPTOP.only(["fixed", "triangular", "cosine"]),
-    )
-    return [(each, each.best_recorded(Store.committed())) for each in shown]
+SHOWN = cyclical.TABLE1.only(["fixed", "triangular2", "decay", "exp_range"])
 
 
 def figure_id() -> str:
     """What the figure is drawn from, as a hash of the histories; it is inside the PNG."""
     whole = hashlib.sha256()
-    for _, arms in _figure_runs():
-        for run in (run for each in arms.values() for run in each):
-            whole.update(run.path.with_suffix(".csv").read_bytes())
+    for run in (r for each in SHOWN.best_recorded(Store.committed()).values() for r in each):
+        whole.update(run.path.with_suffix(".csv").read_bytes())
     return whole.hexdigest()
 
 
 def draw():
-    """The headline figure: accuracy along the runs of `table1` and of `laptop`."""
+    """The headline figure: accuracy along the runs of CLR Table 1, and its numbers as stars."""
     from clr.papers import figures
 
-    figure, axes = figures.plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
-    shown = [(experiment, arms) for experiment, arms in _figure_runs() if arms]
-    for ax, (experiment, arms) in zip(axes, shown, strict=False):
-        figures.histories(arms, ax=ax)
-        if experiment.protocol != "ours":
-            figures.published(experiment, arms, ax=ax)
-        ax.set(ylim=(0.5, None), xlabel=f"iteration (protocol {experiment.name})")
+    runs = SHOWN.best_recorded(Store.committed())
+    figure, ax = figures.plt.subplots(figsize=(8, 4.2), layout="constrained")
+    figures.histories(runs, ax=ax, labels="direct")
+    figures.published(SHOWN, runs, ax=ax)
+    ax.set(xlim=(0, 86_000), ylim=(0.6, 0.85))
     content = io.BytesIO()
     figure.savefig(content, metadata={"Records": figure_id()}, dpi=100)
     figures.plt.close(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from math import isnan
 
@@ -45,9 +45,12 @@ def _or_none(value: float) -> float | None:
 def comparisons(store: Store | None = None) -> list[dict]:
     """Every claim of every experiment, judged by the records of `store`, as plain values.
 
-    Keys: claim, experiment, protocol, source, control, paper and ours (the two arms'
-    accuracies, in print), n of both, difference, low and high (fractions or None), points,
-    relation, margin, verdict, data, device, command. Without a `store`, the usual one.
+    Keys: claim, statement (what it tests of a paper's, or None), experiment, protocol (CLR, SC
+    or ours), paper_of (the paper it is about), breaks (the paper's conditions that the protocol
+    breaks), source, control, paper and ours (the two arms' accuracies, in print), n of both,
+    runs (n in print), difference, low, high and theirs (the published difference; fractions or
+    None), points, published, relation, margin, verdict, holm, diverged (runs of both), data,
+    device, command. Without a `store`, the usual one.
     """
     found = []
     for experiment in EXPERIMENTS.values():
@@ -58,32 +61,98 @@ def comparisons(store: Store | None = None) -> list[dict]:
         for verdict in verdicts(experiment, runs):
             claim, pair = verdict.claim, (verdict.claim.arm, verdict.claim.other)
             both = [verdict.ours, verdict.others]
-            final = claim.at is None and claim.other_at is None
-            there = final and set(pair) <= set(numbers.index)
-            theirs = [numbers[arm] for arm in pair] if there else []
+            theirs = [] if isnan(verdict.theirs) else [numbers[arm] for arm in pair]
             found.append(
                 {
                     "claim": verdict.text,
+                    "statement": claim.statement.value if claim.statement else None,
                     "experiment": experiment.name,
                     "protocol": experiment.protocol,
+                    "paper_of": experiment.paper,
+                    "breaks": list(experiment.breaks),
                     "source": _source(experiment, claim),
                     "control": claim.control,
                     "paper": " / ".join(percent(a, None, verdict.digits) for a in theirs)
                     or "–",
                     "ours": " / ".join(each.text(verdict.digits) for each in both),
                     "n": [each.n for each in both],
+                    "runs": verdict.runs,
                     "difference": _or_none(verdict.difference),
                     "low": _or_none(verdict.low),
                     "high": _or_none(verdict.high),
+                    "theirs": _or_none(verdict.theirs),
                     "points": verdict.points,
+                    "published": verdict.published,
                     "relation": claim.relation,
                     "margin": claim.margin,
                     "verdict": verdict.word,
+                    "holm": verdict.holm,
+                    "diverged": [each.diverged for each in both],
                     **_made([run for arm in pair for run in runs.get(arm, [])]),
                     "command": _command(experiment, pair),
                 }
             )
     return found
+
+
+def own(row: Mapping) -> bool:
+    """Whether a row of `comparisons` is at a paper's own protocol."""
+    return row["protocol"] in ("CLR", "SC")
+
+
+def _cell(rows: Sequence[Mapping], named: bool) -> str:
+    """The verdicts of several claims on one statement, in print; where it is run at all."""
+    run = [row for row in rows if row["verdict"] != "not run"]
+    if not run:
+        return "not run" if rows else "–"
+    return "; ".join(
+        f"{row['verdict']}, {row['points']}" + f" ({row['experiment']})" * named for row in run
+    )
+
+
+def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
+    """One row per statement of a paper, from rows of `comparisons`: where it says so, verdicts.
+
+    The verdicts are those of the papers' own protocols, then those of shortened ones, each with
+    the difference in points. Claims that are not run are left out where another one is.
+    """
+    names = dict.fromkeys(row["statement"] for row in rows if row["statement"])
+    found = []
+    for name in names:
+        some = [row for row in rows if row["statement"] == name]
+        found.append(
+            {
+                "statement": name,
+                "who says it": ", ".join(dict.fromkeys(row["source"] for row in some)),
+                "at the paper's own protocol": _cell([r for r in some if own(r)], False),
+                "at shortened protocols": _cell([r for r in some if not own(r)], True),
+            }
+        )
+    columns = [
+        "statement",
+        "who says it",
+        "at the paper's own protocol",
+        "at shortened protocols",
+    ]
+    return pd.DataFrame(found, columns=columns).set_index("statement")
+
+
+def counts(rows: Sequence[Mapping]) -> pd.DataFrame:
+    """How many claims have which verdict: the papers' own protocols, shortened ones, ours."""
+    kinds = {
+        "claims, at the papers' own protocols": lambda row: own(row) and not row["control"],
+        "claims, at shortened protocols": lambda row: not own(row) and not row["control"],
+        "questions of ours": lambda row: row["control"],
+    }
+    words = ["reproduced", "not reproduced", "undecided", "not run"]
+    return pd.DataFrame(
+        [
+            [sum(row["verdict"] == word for row in rows if kind(row)) for word in words]
+            for kind in kinds.values()
+        ],
+        index=list(kinds),
+        columns=words,
+    )
 
 
 def _bounds(each: Sequence[Run]) -> str:
@@ -104,7 +173,7 @@ def numbers(store: Store | None = None) -> list[dict]:
 
     Means are over the runs that did not diverge; how many did is said. Keys: place, dataset,
     model, policy, setting, paper and ours (in print), accuracy, mean and sd (fractions or
-    None), n, data, device, command (empty where there is no experiment).
+    None), n, diverged (runs), data, device, command (empty where there is no experiment).
     """
     store = store or Store.usual()
     rows = published.numbers()
@@ -133,6 +202,7 @@ def numbers(store: Store | None = None) -> list[dict]:
                 "mean": None if ranges else _or_none(summary.mean),
                 "sd": None if ranges else _or_none(summary.sd),
                 "n": summary.n,
+                "diverged": summary.diverged,
                 **_made(each),
                 "command": _command(experiment, [row.arm]) if experiment else "",
             }
@@ -140,7 +210,8 @@ def numbers(store: Store | None = None) -> list[dict]:
     return found
 
 
-CLAIMS = ["claim", "source", "paper", "ours", "n", "points", "verdict", "data", "device"]
+CLAIMS = ["claim", "source", "paper", "ours", "points", "published", "runs", "verdict", "holm"]
+MADE = ["data", "device"]
 NUMBERS = ["place", "dataset", "model", "policy", "setting", "paper", "ours", "n", "data"]
 
 
@@ -174,7 +245,7 @@ def as_json() -> str:
 def as_markdown() -> str:
     """Both as tables in Markdown, with the commands."""
     return (
-        markdown(comparisons(), [*CLAIMS, "command"])
+        markdown(comparisons(), [*CLAIMS, *MADE, "command"])
         + "\n\n"
         + markdown(numbers(), [*NUMBERS, "command"])
     )
@@ -188,7 +259,7 @@ def as_text() -> str:
         made = {key: sorted({r[key] for r in rows} - {"–"}) for key in ("data", "device")}
         parts.append(
             f"{name}: {'; '.join(made['data'] + made['device']) or 'not run'}\n"
-            + table(rows, CLAIMS[:-2]).to_string(index=False)
+            + table(rows, CLAIMS).to_string(index=False)
             + f"\non the publisher's own data: python -m clr sweep --experiment {name}"
         )
     every = numbers()

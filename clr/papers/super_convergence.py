@@ -7,6 +7,7 @@ And one of ours for a CPU. The settings are those of the author's scripts and lo
 from __future__ import annotations
 
 from clr.papers.experiment import Arm, Claim, Experiment
+from clr.papers.statements import Statement
 from clr.policies import (
     Decay,
     Inv,
@@ -60,7 +61,7 @@ def _figure1a(cycle: int, *, long: int | None = None) -> dict[str, Arm]:
 
 
 _FIGURE1A = (
-    Claim("SC Fig. 1a", "one cycle", "better than", "step"),
+    Claim("SC Fig. 1a", "one cycle", "better than", "step", statement=Statement.SUPER),
     Claim("control", "one cycle", "better than", "step, the cycle's statistics"),
     Claim("control", "one cycle", "as good as", "one cycle, the step's statistics"),
     Claim("control", "one cycle", "as good as", "one cycle, whole batches"),
@@ -121,12 +122,15 @@ SUPERCONVERGENCE_MORE = Experiment(
     },
     claims=tuple(
         Claim(
-            "SC Table 1" if variant.endswith("images") else "SC Fig. 4b",
+            "SC Table 1" if "train_images" in differs else "SC Fig. 4b",
             f"one cycle, {variant}",
             "better than",
             f"step, {variant}",
+            statement=(
+                Statement.FEWER_IMAGES if "train_images" in differs else Statement.DEPTH
+            ),
         )
-        for variant in _VARIANTS
+        for variant, differs in _VARIANTS.items()
     ),
 )
 
@@ -153,6 +157,13 @@ SUPERCONVERGENCE_SMALL = Experiment(
     arms=_figure1a(600, long=3)
     | {"range ramp": Arm(RangeRamp(0.0, 3.0, 600), 600, _SHORT | {"test_every": 20}, 3)},
     claims=_FIGURE1A,
+    second_look=(
+        "one cycle",
+        "one cycle, up to 0.35",
+        "one cycle, down to 0",
+        "step, squeezed",
+        "cosine",
+    ),
 )
 
 _EPOCH = 60_000 / 512  # of MNIST, in iterations
@@ -203,10 +214,24 @@ MNIST = Experiment(
     },
     claims=(
         *(
-            Claim("SC Table 2", f"1cycle, {n} epochs", "better than", "inv", margin=_MARGIN)
+            Claim(
+                "SC Table 2",
+                f"1cycle, {n} epochs",
+                "better than",
+                "inv",
+                margin=_MARGIN,
+                statement=Statement.MNIST,
+            )
             for n in (85, 50, 25, 12)
         ),
-        Claim("SC Table 2", "1cycle, 12 epochs", "better than", "step", margin=_MARGIN),
+        Claim(
+            "SC Table 2",
+            "1cycle, 12 epochs",
+            "better than",
+            "step",
+            margin=_MARGIN,
+            statement=Statement.MNIST,
+        ),
         Claim("SC Table 2", "step", "as good as", "inv", margin=_MARGIN),
         Claim("control", "1cycle, 6 epochs", "not worse than", "inv", margin=_MARGIN),
         Claim("control", "1cycle, 3 epochs", "not worse than", "inv", margin=_MARGIN),

@@ -1,20 +1,29 @@
 """What runs say: the summary of an arm's accuracies, and the verdict on a claim.
 
-The rule. A claim compares two arms of one experiment and allows a range for the difference
-of their mean final test accuracies (`clr.papers.experiment.RELATIONS`). The runs give that
-difference a 95 % interval (Welch's, from the spread over the seeds of each arm; in pairs where
-two moments of the same runs are compared). The claim is
+The rule. A claim compares two arms of one experiment. The runs give the difference of their
+mean final test accuracies a 95 % interval (Welch's, from the spread over the seeds of each arm;
+in pairs where two moments of the same runs are compared). With a margin m,
 
-- reproduced when the whole interval lies in the allowed range,
-- not reproduced when the whole interval lies outside of it,
-- undecided else, and whenever there is no interval: an arm has one run only, no run differs
-  from another, or a run of either arm diverged (then how often that happens is the result).
+- "better than" is reproduced when the whole interval is above 0, and not reproduced when the
+  whole interval is below m and not above 0;
+- "not worse than" is reproduced when the whole interval is above -m, and not reproduced when it
+  is below -m;
+- "as good as" is reproduced when the whole interval is within m of 0, and not reproduced when
+  it is outside of that;
+- everything else is undecided, and so is a claim with fewer runs than planned, one without an
+  interval (an arm has one run only, or no run differs from another), and one of whose runs
+  diverged (then how often that happens is the result).
+
+Beside the verdict stands whether it survives Holm's correction for all claims of the
+experiment that have an interval, and whether the difference that the paper publishes lies in
+our interval.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan, nan
 
@@ -22,6 +31,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from clr.papers import published
 from clr.papers.experiment import MARGIN, RELATIONS, Claim, Experiment
 from clr.printing import percent
 from clr.runs import Run
@@ -73,6 +83,27 @@ class Summary:
         return percent(self.mean, self.sd, digits) + rate
 
 
+LEVEL = 0.05  # what the intervals of 95 % leave
+
+
+def _without_spread(ours: Sequence[float], others: Sequence[float], paired: bool) -> bool:
+    """Whether the accuracies say nothing of chance: one run only, or all of them alike."""
+    if min(len(ours), len(others)) < 2:
+        return True
+    spreads = [np.subtract(ours, others)] if paired else [ours, others]
+    return max(map(np.ptp, spreads)) < 1e-12  # not 0, because of rounding
+
+
+def _test(ours, others, paired: bool, **how):
+    """Student's test of two moments of the same runs, or Welch's of two arms."""
+    with warnings.catch_warnings():
+        # scipy warns of an arm whose runs are all alike; the other one has spread
+        warnings.simplefilter("ignore", RuntimeWarning)
+        if paired:
+            return stats.ttest_rel(ours, others, **how)
+        return stats.ttest_ind(ours, others, equal_var=False, **how)
+
+
 def interval(
     ours: Sequence[float], others: Sequence[float], *, paired: bool = False
 ) -> tuple[float, float]:
@@ -80,26 +111,64 @@ def interval(
 
     (nan, nan) if either n is 1, or where there is no spread at all: that is chance, too.
     """
-    if min(len(ours), len(others)) < 2:
+    if _without_spread(ours, others, paired):
         return nan, nan
-    spreads = [np.subtract(ours, others)] if paired else [ours, others]
-    if max(map(np.ptp, spreads)) < 1e-12:  # not 0, because of rounding
-        return nan, nan
-    if paired:
-        found = stats.ttest_rel(ours, others).confidence_interval(0.95)
-    else:
-        found = stats.ttest_ind(ours, others, equal_var=False).confidence_interval(0.95)
+    found = _test(ours, others, paired).confidence_interval(1 - LEVEL)
     return float(found.low), float(found.high)
 
 
 def decide(relation: str, low: float, high: float, margin: float = MARGIN) -> str:
     """'reproduced', 'not reproduced' or 'undecided', from the difference's interval."""
-    allowed = tuple(margin * each for each in RELATIONS[relation])
     if isnan(low):
         return "undecided"
-    if allowed[0] < low and high < allowed[1]:
+    claimed = RELATIONS[relation]
+    least, most = (margin * each for each in claimed.allowed)
+    if least < low and high < most:
         return "reproduced"
-    return "not reproduced" if high < allowed[0] or allowed[1] < low else "undecided"
+    least, most = (margin * each for each in claimed.needed)
+    return "not reproduced" if high < least or most < low else "undecided"
+
+
+def level(
+    relation: str,
+    ours: Sequence[float],
+    others: Sequence[float],
+    margin: float = MARGIN,
+    *,
+    paired: bool = False,
+) -> float:
+    """The smallest level at which `decide` decides: 0.05 for an interval that just does.
+
+    An interval of 1 - `level` then touches the range that the verdict needs. NaN without an
+    interval. This is what Holm's correction is applied to.
+    """
+    if _without_spread(ours, others, paired):
+        return nan
+
+    def beyond(bound: float, side: str) -> float:
+        """Twice the p-value of a difference `side` ("greater", "less") of a bound."""
+        if np.isinf(bound):
+            return 0.0 if (bound < 0) == (side == "greater") else 1.0
+        shifted = np.subtract(ours, bound)
+        return 2 * float(_test(shifted, others, paired, alternative=side).pvalue)
+
+    claimed = RELATIONS[relation]
+    least, most = (margin * each for each in claimed.allowed)
+    within = max(beyond(least, "greater"), beyond(most, "less"))
+    least, most = (margin * each for each in claimed.needed)
+    outside = min(beyond(least, "less"), beyond(most, "greater"))
+    return min(within, outside, 1.0)
+
+
+def holm(levels: Sequence[float]) -> list[bool]:
+    """Which of several verdicts survive Holm's correction; one without an interval does not."""
+    order = sorted((p, i) for i, p in enumerate(levels) if not isnan(p))
+    survive = [False] * len(levels)
+    for rank, (p, i) in enumerate(order):
+        if p >= LEVEL / (len(order) - rank):
+            break
+        survive[i] = True
+    return survive
 
 
 @dataclass(frozen=True)
@@ -107,6 +176,10 @@ class Verdict:
     """A claim, what the runs of its two arms came to, and what follows.
 
     `low` and `high` bound the difference of the means, a fraction; NaN without an interval.
+    `planned` holds the numbers of runs that the claim's arms should have. `level` is that of
+    `clr.papers.verdicts.level`, and `survives` says whether the verdict survives Holm's
+    correction. `theirs` is the difference that the paper publishes, NaN where it does not
+    publish both accuracies. `looked`: one of the arms got more seeds after a first look.
     """
 
     claim: Claim
@@ -115,6 +188,11 @@ class Verdict:
     others: Summary
     low: float
     high: float
+    planned: tuple[int, int]
+    level: float = nan
+    survives: bool = False
+    theirs: float = nan
+    looked: bool = False
 
     @cached_property
     def difference(self) -> float:
@@ -128,7 +206,41 @@ class Verdict:
         """'reproduced', 'not reproduced', 'undecided', or 'not run'."""
         if not (self.ours.n and self.others.n):
             return "not run"
+        if self.ours.n < self.planned[0] or self.others.n < self.planned[1]:
+            return "undecided"
         return decide(self.claim.relation, self.low, self.high, self.claim.margin)
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is reproduced or not reproduced."""
+        return self.word in ("reproduced", "not reproduced")
+
+    @property
+    def holm(self) -> str:
+        """Whether a decided claim survives Holm's correction, in print: 'yes', 'no' or '–'."""
+        return ("yes" if self.survives else "no") if self.decided else "–"
+
+    @property
+    def runs(self) -> str:
+        """The numbers of runs, in print: '5, 5', or '3 of 5, 5' while some are missing.
+
+        With '(second look)' where an arm got more seeds after its first ones had been seen.
+        """
+        counts = zip((self.ours.n, self.others.n), self.planned, strict=True)
+        said = ", ".join(f"{n} of {plan}" if n < plan else f"{n}" for n, plan in counts)
+        return said + " (second look)" * self.looked
+
+    @property
+    def published(self) -> str:
+        """The published difference in points, and whether our interval holds it, in print."""
+        if isnan(self.theirs):
+            return "–"
+        said = f"{100 * self.theirs:+.{self.digits}f}"
+        if isnan(self.low):
+            return said
+        # published numbers are rounded
+        inside = self.low - 1e-9 <= self.theirs <= self.high + 1e-9
+        return f"{said} ({'inside' if inside else 'outside'})"
 
     @property
     def digits(self) -> int:
@@ -146,25 +258,62 @@ class Verdict:
 
 
 def judge(experiment: Experiment, claim: Claim, runs: Mapping[str, Sequence[Run]]) -> Verdict:
-    """The verdict of an experiment's runs, by arm, on one of its claims."""
+    """The verdict of an experiment's runs, by arm, on one of its claims, before Holm."""
     ours, others = (Summary.of(runs.get(arm, ()), at) for arm, at in claim.moments)
-    low = high = nan
-    if not (ours.diverged or others.diverged):
-        paired = claim.arm == claim.other
-        low, high = interval(ours.accuracies, others.accuracies, paired=paired)
-    return Verdict(claim, experiment.text(claim), ours, others, low, high)
+    found = Verdict(
+        claim,
+        experiment.text(claim),
+        ours,
+        others,
+        nan,
+        nan,
+        (experiment.plan(claim.arm), experiment.plan(claim.other)),
+        theirs=_published(experiment, claim),
+        looked=bool({claim.arm, claim.other} & set(experiment.second_look)),
+    )
+    if ours.diverged or others.diverged:
+        return found
+    both, paired = (ours.accuracies, others.accuracies), claim.arm == claim.other
+    low, high = interval(*both, paired=paired)
+    smallest = level(claim.relation, *both, claim.margin, paired=paired)
+    return replace(found, low=low, high=high, level=smallest)
+
+
+def _published(experiment: Experiment, claim: Claim) -> float:
+    """The difference of the accuracies that a paper publishes for two arms' ends, or NaN."""
+    if claim.at is not None or claim.other_at is not None:
+        return nan
+    numbers = published.of(experiment)["accuracy"]
+    return float(numbers.get(claim.arm, nan) - numbers.get(claim.other, nan))
 
 
 def verdicts(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[Verdict]:
     """The verdicts on all claims of an experiment, in order."""
-    return [judge(experiment, claim, runs) for claim in experiment.claims]
+    found = [judge(experiment, claim, runs) for claim in experiment.claims]
+    survive = holm([verdict.level for verdict in found])
+    return [replace(v, survives=each) for v, each in zip(found, survive, strict=True)]
 
 
 def table(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """`verdicts` in print, one row per claim: who says it, the difference in points, n."""
-    columns = ["claim", "who says it", "difference", "n", "verdict"]
+    """`verdicts` in print, one row per claim.
+
+    Who says it, the difference in points with its interval, the published difference (only
+    where the paper publishes both accuracies of a claim), n, the verdict, and whether it
+    survives Holm's correction.
+    """
     rows = [
-        [v.text, v.claim.source, v.points, f"{v.ours.n}, {v.others.n}", v.word]
+        {
+            "claim": v.text,
+            "who says it": v.claim.source,
+            "difference": v.points,
+            "published": v.published,
+            "n": v.runs,
+            "verdict": v.word,
+            "Holm": v.holm,
+        }
         for v in verdicts(experiment, runs)
     ]
+    columns = ["claim", "who says it", "difference", "published", "n", "verdict", "Holm"]
+    if all(row["published"] == "–" for row in rows):
+        columns.remove("published")
     return pd.DataFrame(rows, columns=columns).set_index("claim")

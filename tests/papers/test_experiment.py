@@ -146,8 +146,13 @@ def test_only_keeps_the_claims_about_its_arms():
 
 def test_a_claim_as_a_sentence():
     claim = Claim("control", "fixed", "not worse than", "triangular2", 10)
-    text = "fixed at 10 is not worse than triangular2 at 20"
+    text = "fixed (10) is not worse than triangular2 (20)"
     assert experiment(claims=[claim]).text(claim) == text
+    ends = Claim("control", "fixed", "better than", "triangular2")
+    assert experiment(claims=[ends]).text(ends) == "fixed is better than triangular2"
+    middle = Claim("control", "fixed", "better than", "triangular2", 10, 10)
+    text = "fixed (10) is better than triangular2 (10)"
+    assert experiment(claims=[middle]).text(middle) == text
 
 
 def test_its_records_are_found_and_the_others_trained(store, monkeypatch):

@@ -112,39 +112,56 @@ def test_the_explorer_is_a_figure_or_widgets(monkeypatch):
 
 def test_claims_are_points_with_intervals_in_the_verdicts_colour():
     row = {"claim": "a is better than b", "relation": "better than", "margin": 0.005}
-    row |= {"experiment": "table1", "source": "CLR Table 1"}
+    row |= {"experiment": "table1", "control": False, "n": [3, 2], "diverged": [0, 0]}
+    none = {"difference": None, "low": None, "high": None, "theirs": None}
     rows = [
-        row | {"difference": 0.02, "low": 0.01, "high": 0.03, "verdict": "reproduced"},
-        row | {"difference": -0.02, "low": None, "high": None, "verdict": "undecided"},
-        row | {"difference": None, "low": None, "high": None, "verdict": "not run"},
-        row | {"difference": None, "low": None, "high": None, "verdict": "undecided"},
+        row | {"difference": 0.02, "low": 0.01, "high": 0.03, "theirs": 0.04},
+        row | none | {"difference": -0.02},
+        row | none,
+        row | none | {"diverged": [1, 0]},
     ]
-    other = {"experiment": "mnist", "source": "SC our control"}
-    ax, second_ax = figures.claims([*rows, rows[0] | other | {"difference": 0.0002}])
-    assert [each.get_title(loc="left") for each in (ax, second_ax)] == ["table1", "mnist"]
-    (name,) = second_ax.get_yticklabels()
-    assert name.get_text() == "control: a is better than b"
-    (far,) = figures.claims([rows[0] | {"difference": -0.3}])
-    assert far.lines[1].get_marker() == "<" and far.get_xlim() == (-20, 20)  # 40 margins
+    words = ["reproduced", "undecided", "not run", "undecided"]
+    rows = [each | {"verdict": word} for each, word in zip(rows, words, strict=True)]
+    ours = rows[0] | {"control": True, "difference": 0.0002, "low": 0.0, "high": 0.0004}
+    ax, second_ax = figures.claims([*rows, ours | {"theirs": None}])
+    titles = [each.get_title(loc="left") for each in (ax, second_ax)]
+    assert titles == ["table1", "table1: our questions"]
     drawn = [line for line in ax.lines if len(line.get_xdata())]
-    line, first, second = drawn
+    star, line, first, second = drawn
+    assert star.get_xdata() == pytest.approx([4]) and star.get_marker() == "*"
     assert line.get_xdata() == pytest.approx([1, 3]) and list(line.get_ydata()) == [0, 0]
     assert line.get_color() == first.get_color() == figures.VERDICTS["reproduced"]
     assert second.get_xdata() == pytest.approx([-2])
     assert second.get_color() == figures.VERDICTS["undecided"]
-    assert [text.get_text() for text in ax.texts] == ["a run diverged"]
+    assert [text.get_text().strip() for text in ax.texts] == ["1 of 3 runs diverged"]
     bar = ax.patches[0]  # what "better than" allows: from zero to the edge
-    assert bar.get_x() == 0 and bar.get_x() + bar.get_width() == ax.get_xlim()[1] > 3
+    assert bar.get_x() == 0 and bar.get_width() == ax.get_xlim()[1] > 4
+    low, high = second_ax.get_xlim()  # a scale of its own: the margin on both sides
+    assert -1 < low < -0.5 and 0.5 < high < 1
+
+
+def test_panels_can_be_by_anything():
+    row = {"claim": "a is as good as b", "relation": "as good as", "margin": 0.005}
+    row |= {"experiment": "x", "control": False, "n": [2, 2], "diverged": [0, 0]}
+    row |= {"difference": 0.2, "low": 0.1, "high": 0.3, "theirs": None, "source": "CLR"}
+    (ax,) = figures.claims([row | {"verdict": "not reproduced"}], by=lambda row: row["source"])
+    assert ax.get_title(loc="left") == "CLR"
+    assert ax.get_xlim()[1] > 30  # nothing is cut off
+    bar = ax.patches[0]
+    assert (bar.get_x(), bar.get_width()) == pytest.approx((-0.5, 1.0))
 
 
 def test_numbers_are_differences_to_the_published():
     row = {"place": "CLR Table 1", "policy": "fixed", "setting": "x", "paper": "81.4"}
-    row["dataset"] = "CIFAR-10"
-    ran = row | {"accuracy": 0.814, "mean": 0.802, "sd": 0.01}
-    (ax,) = figures.numbers([ran, row | {"accuracy": 0.814, "mean": None, "sd": None}])
+    row |= {"accuracy": 0.814, "n": 3, "diverged": 0}
+    ran = row | {"mean": 0.802, "sd": 0.01}
+    gone = row | {"mean": 0.8, "sd": None, "diverged": 2}
+    (ax,) = figures.numbers([ran, row | {"mean": None, "sd": None}, gone])
     point = ax.containers[0].lines[0]
     assert point.get_xdata() == pytest.approx([-1.2]) and list(point.get_ydata()) == [0]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["CLR Table 1, fixed, x: 81.4 %"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["fixed, x: 81.4 %"] * 2
+    assert [text.get_text().strip() for text in ax.texts] == ["2 of 3 runs diverged"]
+    assert ax.get_title(loc="left") == "CLR Table 1"
 
 
 def test_nothing_run_is_an_empty_figure():

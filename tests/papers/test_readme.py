@@ -11,8 +11,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_its_code_trains():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    train, find = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for code in (train, find):
+        assert len([line for line in code.splitlines() if line.strip()]) <= 12
     model = torch.nn.Linear(2, 3)
     given = {
         "model": model,
@@ -21,10 +22,14 @@ def test_its_code_trains():
         "batches": [(torch.ones(4, 2), torch.zeros(4, dtype=torch.long))] * 1000,
         "epochs": 2,
     }
-    exec(code, given)
+    exec(train, given)
     assert given["scheduler"].last_epoch == 2000
     assert given["optimizer"].param_groups[0]["lr"] == 0.006  # the top of the cycle
     assert given["loss"](model(torch.ones(4, 2)), torch.zeros(4, dtype=torch.long)) < 0.1
+    given |= {"model": torch.nn.Linear(2, 3)}
+    given["optimizer"] = torch.optim.SGD(given["model"].parameters(), lr=0.5)
+    exec(find, given)
+    assert 0 < given["found"].bounds().max_lr <= 0.02
 
 
 def test_its_links_lead_somewhere():

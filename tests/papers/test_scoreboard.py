@@ -9,6 +9,7 @@ import pytest
 
 from clr.papers import EXPERIMENTS, published, scoreboard
 from clr.papers.cyclical import TABLE1, TENTH
+from clr.papers.statements import Statement
 from clr.papers.super_convergence import MNIST
 from clr.paths import ROOT
 from clr.printing import percent
@@ -28,7 +29,7 @@ def test_a_comparison_is_what_the_records_say():
         [run.history["test_accuracy"].iloc[-1] for run in found[arm]]
         for arm in ("triangular2", "fixed")
     )
-    assert row["claim"] == "triangular2 at 2,500 is not worse than fixed at 7,000"
+    assert row["claim"] == "triangular2 (2,500) is not worse than fixed (7,000)"
     assert row["difference"] == pytest.approx(sum(ours) / 3 - sum(others) / 3)
     assert row["low"] < row["difference"] < row["high"] < -0.005
     assert row["verdict"] == "not reproduced" and row["n"] == [3, 3]
@@ -78,9 +79,7 @@ def test_every_claim_and_every_published_number_has_a_row():
         assert (row["n"] == 0) == row["ours"].startswith("not run")
         assert row["dataset"] != "ImageNet" or row["ours"] == "not run: ImageNet"
         assert (row["command"] == "") == row["ours"].startswith("not run:")
-    full = [
-        r for r in rows if r["claim"] == "one cycle at 10,000 is better than step at 80,000"
-    ]
+    full = [r for r in rows if r["claim"] == "one cycle (10,000) is better than step (80,000)"]
     assert full[0]["paper"] == "92.4 / 91.2" and full[0]["source"] == "SC Fig. 1a"
 
 
@@ -122,21 +121,45 @@ def test_the_command_line_survives_a_closed_pipe():
     assert done.stdout.startswith("| claim | source |") and done.stderr == ""
 
 
-def test_notebook_5_shows_what_the_records_say():
+def test_the_notebook_shows_what_the_records_say():
     notebook = nbformat.read(ROOT / "notebooks" / "07_scoreboard.ipynb", as_version=4)
     shown = [
         cell.outputs[0]["data"]["text/html"]
         for cell in notebook.cells
-        if cell.source.startswith("scoreboard.table(rows")
+        if cell.source.startswith("scoreboard.statements(rows")
     ]
-    table = scoreboard.table(scoreboard.comparisons(), scoreboard.CLAIMS[:7])
     with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
-        html = table.set_index("claim")._repr_html_()
+        html = scoreboard.statements(scoreboard.comparisons())._repr_html_()
     assert shown == [html], (
         "notebook 7 shows other records than data/runs holds. A record that is gone: "
         "git checkout data/runs, or train it again with the command that "
         "`python -m clr claims --markdown` names; then make notebooks"
     )
+
+
+def test_a_statement_is_one_row_with_the_papers_own_protocol_first():
+    rows = scoreboard.comparisons(Store.committed())
+    table = scoreboard.statements(rows)
+    asked = {row["statement"] for row in rows if row["statement"]}
+    assert set(table.index) == asked and table.index.is_unique
+    row = table.loc[Statement.DECAY.value]
+    own, shortened = row["at the paper's own protocol"], row["at shortened protocols"]
+    assert own.startswith("reproduced, +6.") and "(" not in own
+    assert "(tenth); " in shortened and shortened.endswith("(laptop)")
+    assert table.loc[Statement.STEPSIZE.value, "at the paper's own protocol"] == "–"
+    nothing = scoreboard.statements(scoreboard.comparisons(Store(ROOT / "none")))
+    assert nothing.loc[Statement.DECAY.value, "at shortened protocols"] == "not run"
+
+
+def test_the_counts_are_of_every_claim_once():
+    rows = scoreboard.comparisons(Store.committed())
+    table = scoreboard.counts(rows)
+    assert table.to_numpy().sum() == len(rows)
+    asked = sum(row["control"] for row in rows)
+    assert table.loc["questions of ours"].sum() == asked
+    own = table.loc["claims, at the papers' own protocols"]
+    assert own.sum() == sum(scoreboard.own(row) and not row["control"] for row in rows)
+    assert own["reproduced"] >= 1
 
 
 def test_markdown_shows_html_and_bars_as_text():

@@ -1,4 +1,4 @@
-from math import isnan
+from math import isnan, nan
 
 import pandas as pd
 import pytest
@@ -6,7 +6,9 @@ from made import experiment, run
 from scipy import stats
 
 from clr.papers import Claim, verdicts
-from clr.papers.verdicts import Summary, decide, interval
+from clr.papers.cyclical import TABLE1
+from clr.papers.experiment import RELATIONS
+from clr.papers.verdicts import Summary, decide, holm, interval, level
 
 
 def test_a_summary_of_runs():
@@ -48,13 +50,14 @@ def test_verdicts_are_computed_from_the_runs():
     }
     table = verdicts.table(some, runs)
     assert list(table["verdict"]) == ["reproduced", "reproduced", "not run"]
-    assert table.index[0] == "triangular2 at 20 is better than fixed at 20"
-    assert table.index[1] == "fixed at 20 is better than fixed at 10"
+    assert table.index[0] == "triangular2 is better than fixed"
+    assert table.index[1] == "fixed (20) is better than fixed (10)"
     assert table["difference"].iloc[0].startswith("+10.0 [+7.0, +13.0]")
     assert table["n"].iloc[0] == "2, 2" and table["who says it"].iloc[0] == "CLR Table 1"
     single = verdicts.table(some, runs | {"fixed": runs["fixed"][:1]})
     assert single["verdict"].iloc[0] == "undecided"
     assert single["difference"].iloc[0] == "+10.5 (no interval)"
+    assert single["n"].iloc[0] == "2, 1 of 2"
 
 
 def test_where_a_run_diverged_there_is_no_difference():
@@ -73,7 +76,10 @@ def test_where_a_run_diverged_there_is_no_difference():
     ("relation", "low", "high", "expected"),
     [
         ("better than", 0.001, 0.01, "reproduced"),
+        ("better than", 0.001, 0.004, "reproduced"),  # above 0, though below the margin
         ("better than", -0.001, 0.01, "undecided"),
+        ("better than", -0.001, 0.006, "undecided"),
+        ("better than", -0.001, 0.004, "not reproduced"),
         ("better than", -0.01, -0.001, "not reproduced"),
         ("not worse than", -0.004, 0.3, "reproduced"),
         ("not worse than", -0.006, 0.3, "undecided"),
@@ -116,3 +122,69 @@ def test_two_moments_of_the_same_runs_are_compared_in_pairs():
     expected = stats.ttest_rel(ours, others).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx(tuple(expected))
     assert found.word == "reproduced" and min(ours) < max(others)
+
+
+def test_fewer_runs_than_planned_decide_nothing():
+    claim = Claim("control", "triangular2", "better than", "fixed")
+    runs = {
+        "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
+        "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
+    }
+    for planned, word, said in ((2, "reproduced", "2, 2"), (3, "undecided", "2 of 3, 2 of 3")):
+        (found,) = verdicts.verdicts(experiment(claims=[claim], seeds=planned), runs)
+        assert (found.word, found.runs) == (word, said)
+        assert found.holm == ("yes" if word == "reproduced" else "–")
+
+
+def test_more_seeds_after_a_look_are_said():
+    claim = Claim("control", "triangular2", "better than", "fixed")
+    (found,) = verdicts.verdicts(experiment(claims=[claim], second_look=("fixed",)), {})
+    assert found.looked and found.runs == "0 of 2, 0 of 2 (second look)"
+    with pytest.raises(ValueError, match="an arm of second_look of table1 must be one of"):
+        experiment(second_look=("decay",))
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+@pytest.mark.parametrize("shift", [-0.02, -0.006, -0.003, 0.0, 0.003, 0.006, 0.02])
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_level_is_where_the_rule_begins_to_decide(relation, shift, paired):
+    """Just above the level the interval of that level decides, just below it does not."""
+    ours = [shift + 0.7 + each for each in (0.001, -0.002, 0.0, 0.002)]
+    others = [0.7, 0.701, 0.7, 0.699]
+    p = level(relation, ours, others, paired=paired)
+    test = stats.ttest_rel if paired else lambda *a: stats.ttest_ind(*a, equal_var=False)
+
+    def decided(at):
+        found = test(ours, others).confidence_interval(1 - at)
+        return decide(relation, found.low, found.high) != "undecided"
+
+    if p < 0.999:
+        assert decided(min(p * 1.001, 0.9999)) and not decided(p * 0.999)
+    low, high = interval(ours, others, paired=paired)
+    assert (decide(relation, low, high) != "undecided") == (p < 0.05)
+
+
+def test_holms_correction():
+    # 0.01 < 0.05 / 3, then 0.02 < 0.05 / 2, then 0.05 is not below 0.05
+    assert holm([0.02, 0.05, 0.01]) == [True, False, True]
+    # the second fails, so the third is not asked though it is below 0.05
+    assert holm([0.03, 0.001, 0.04]) == [False, True, False]
+    assert holm([nan, 0.04]) == [False, True] and holm([]) == []
+
+
+def test_the_published_difference_lies_inside_or_outside():
+    claim = TABLE1.claims[0]  # triangular2 and fixed, both published as 0.814
+    runs = {
+        "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
+        "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
+    }
+    some = experiment(claims=[claim])  # it is called table1
+    (found,) = verdicts.verdicts(some, runs)
+    assert found.published == "+0.0 (outside)"
+    (found,) = verdicts.verdicts(some, runs | {"fixed": runs["triangular2"][::-1]})
+    assert found.published == "+0.0 (inside)"
+    assert list(verdicts.table(some, runs)["published"]) == ["+0.0 (outside)"]
+    middle = Claim("CLR abstract", "triangular2", "better than", "fixed", None, 10)
+    (found,) = verdicts.verdicts(experiment(claims=[middle]), runs)
+    assert found.published == "–"
+    assert "published" not in verdicts.table(experiment(claims=[middle]), runs)

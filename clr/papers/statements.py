@@ -1,0 +1,24 @@
+"""What the papers say, in one sentence each, as far as an experiment here tests it.
+
+A claim of an experiment names the statement that it tests. Several protocols can test one
+statement: the papers' own, and shortened ones of ours.
+"""
+
+from enum import Enum
+
+
+class Statement(Enum):
+    """A statement of a paper; its value is the sentence that tables show."""
+
+    THIRD = "Cycles reach the accuracy of the fixed rate in about a third of the iterations"
+    AS_LONG = "After as many iterations, cycles are ahead of the fixed rate"
+    DECAY = "triangular2 is better than a rate that only decays"
+    EXP_RANGE = "exp_range is better than the fixed rate"
+    EXP_RANGE_EXP = "exp_range is better than exp"
+    WAVE = "The shape of the wave makes no difference"
+    STOP = "A run should stop at the end of a cycle"
+    STEPSIZE = "A stepsize of 2 to 10 epochs is a good one, and its exact value matters little"
+    SUPER = "One large cycle beats a step schedule that is eight times as long"
+    FEWER_IMAGES = "With fewer images, the advantage of the large cycle grows"
+    DEPTH = "The large cycle is better for other depths, too"
+    MNIST = "On MNIST, 1cycle is better than the usual schedule, in fewer epochs"
