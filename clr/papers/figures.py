@@ -98,9 +98,10 @@ def _legend(ax):
 def policies(policies: Mapping[str, Policy], iterations: int, *, ax=None):
     """The rate of each policy, by label, at iterations 0 to `iterations`."""
     ax = _axes(ax)
-    for label, style in _styles(policies).items():
+    for i, (label, style) in enumerate(_styles(policies).items()):
         t = np.unique(np.linspace(0, iterations, 4001).astype(int))
-        ax.plot(t, policies[label](t), label=label, **style)
+        # where two policies have the same rate, the wider line of the first stays visible
+        ax.plot(t, policies[label](t), label=label, lw=max(1.2, 2.7 - 0.5 * i), **style)
     ax.set(xlabel="iteration", ylabel="learning rate", ylim=(0, None))
     _legend(ax)
     return ax
@@ -142,7 +143,7 @@ def explore(base_lr: float, max_lr: float, stepsize: int, gamma: float, *, live=
         extra = [gamma] if "exp" in policy else []
         bounds = (min(base_lr, max_lr), max_lr, stepsize)
         value = names[policy](*bounds, *extra, wave=WAVES[wave])
-        policies({repr(value): value}, 20_000)
+        policies({f"{policy}, {wave}": value}, 20_000)
         plt.show()
 
     if live is None:
@@ -210,14 +211,16 @@ def histories(
 
 
 def published(experiment: Experiment, runs: Mapping[str, Sequence[Run]], *, ax):
-    """Stars where a paper publishes an accuracy of an arm, in the colours of `histories`."""
-    styles = _styles({k: v[0].config.policy for k, v in runs.items()})
-    label = "published"
-    for arm, row in papers.of(experiment).iterrows():
-        colour = styles[arm]["color"] if arm in styles else "black"
-        star = {"marker": "*", "s": 130, "edgecolor": "black", "zorder": 5, "clip_on": False}
-        ax.scatter(row["iterations"], row["accuracy"], color=colour, label=label, **star)
-        label = None
+    """Stars where a paper publishes an accuracy of an arm, in the colours of `histories`.
+
+    Arms without runs have no star.
+    """
+    star = {"marker": "*", "s": 130, "edgecolor": "black", "zorder": 5, "clip_on": False}
+    numbers = papers.of(experiment)
+    for arm, style in _styles({k: v[0].config.policy for k, v in runs.items()}).items():
+        for row in numbers[numbers.index == arm].itertuples():
+            ax.scatter(row.iterations, row.accuracy, color=style["color"], **star)
+    ax.scatter([], [], color="white", label="published", **star)
     _legend(ax)
     return ax
 

@@ -101,12 +101,18 @@ def own(row: Mapping) -> bool:
 
 
 def _cell(rows: Sequence[Mapping], named: bool) -> str:
-    """The verdicts of several claims on one statement, in print; where it is run at all."""
+    """The verdicts of several claims on one statement, in print; where it is run at all.
+
+    If `named`, with the experiment instead of the interval of the difference.
+    """
     run = [row for row in rows if row["verdict"] != "not run"]
     if not run:
         return "not run" if rows else "–"
     return "; ".join(
-        f"{row['verdict']}, {row['points']}" + f" ({row['experiment']})" * named for row in run
+        f"{row['verdict']}, {row['points'].split(' [')[0]} ({row['experiment']})"
+        if named
+        else f"{row['verdict']}, {row['points']}"
+        for row in run
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,12 +15,17 @@ CURVE, HIGHEST = "#cc78bc", "#d55e00"  # of seaborn's palette for the colour-bli
 
 
 def draw(
-    column: Callable[[str], pd.DataFrame], watched: str, bounds: Bounds | None, ax: Axes | None
+    column: Callable[[str], pd.DataFrame],
+    watched: str,
+    ended: Sequence[str],
+    bounds: Bounds | None,
+    ax: Axes | None,
 ) -> Axes:
     """The figure that `RangeTest.plot` describes.
 
     `column(name)` gives one column of all the curves side by side, by rate; `watched` is the
-    column that is drawn unless the bounds were read off the loss.
+    column that is drawn unless the bounds were read off the loss. `ended` says how each curve
+    ended.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
@@ -33,6 +38,10 @@ def draw(
     if bounds is not None:
         median, label = pd.Series(smoothed(median), median.index), f"{label}, smoothed"
     ax.plot(median.index, median, color=colour, lw=2.5, label=label)
+    gone = [table[i].dropna() for i, end in enumerate(ended) if end != "finished"]
+    if last := [(each.index[-1], each.iloc[-1]) for each in gone if len(each)]:
+        said = f"diverged: {len(last)} of {len(ended)}"
+        ax.plot(*zip(*last, strict=True), "x", color=HIGHEST, ms=8, mew=2, label=said)
     ylabel = "train loss" if loss else watched.replace("_", " ")
     ax.set(xlabel="learning rate", ylabel=ylabel)
     bottom = ax.get_ylim()[0]

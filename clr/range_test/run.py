@@ -90,11 +90,12 @@ class RangeTest:
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw what was watched against the rate: a thin line per seed, and their median.
 
+        A cross marks the last test of a seed that diverged.
         `bounds` are drawn on the smoothed median: a point and a line down from it for base_lr
         and for max_lr, and on the axis a tick for each seed's own. Draws on `ax` or on a new
         figure, and returns the axes.
         """
-        return draw(self.column, self.watched, bounds, ax)
+        return draw(self.column, self.watched, self.ended, bounds, ax)
 
 
 def lr_range_test(

@@ -31,3 +31,13 @@ def test_range_test_draws_how_the_bounds_are_read():
     ax = test.plot(Bounds(None, 0.5, "loss steepest", ""))
     assert ax.get_ylabel() == "train loss"
     assert test.plot().get_ylabel() == "test accuracy"
+
+
+def test_a_seed_that_diverged_ends_in_a_cross():
+    curve = pd.DataFrame([[0, 0.0, 1, 0, 0.1], [1, 0.5, 1, 0, 0.5], [2, 1.0, 1, 0, 0.9]])
+    curve.columns = COLUMNS
+    ax = RangeTest([curve, curve[:2]], ["finished", "diverged at iteration 1"]).plot()
+    (cross,) = [line for line in ax.lines if line.get_marker() == "x"]
+    assert cross.get_xydata().tolist() == [[0.5, 0.5]]
+    labels = [text.get_text() for text in ax.get_legend().texts]
+    assert labels == ["median (n = 2)", "diverged: 1 of 2"]
