@@ -1,4 +1,6 @@
-"""The networks: Caffe's `cifar10_full` and `lenet`, and residual networks of depth 6n + 2."""
+"""The networks: Caffe's `cifar10_full`, the same with sigmoids and batch normalisation, Caffe's
+`lenet`, and residual networks of depth 6n + 2.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,7 @@ class Cifar10Full(nn.Module):
         self.conv2 = nn.Conv2d(32, 32, 5, padding=2)
         self.conv3 = nn.Conv2d(32, 64, 5, padding=2)
         self.norm = WithinChannelNorm()
-        for _ in range(3):
-            height, width = -(-(height - 3) // 2) + 1, -(-(width - 3) // 2) + 1
-        self.ip1 = nn.Linear(64 * height * width, classes)
+        self.ip1 = nn.Linear(64 * _pooled(height) * _pooled(width), classes)
         layers = (self.conv1, 1e-4), (self.conv2, 0.01), (self.conv3, 0.01), (self.ip1, 0.01)
         for layer, std in layers:
             nn.init.normal_(layer.weight, std=std)
@@ -68,6 +68,13 @@ class Cifar10Full(nn.Module):
         return self.ip1(x.flatten(1))
 
 
+def _pooled(size: int) -> int:
+    """The size of an image's side after three 3x3 pools with stride 2, each rounded up."""
+    for _ in range(3):
+        size = -(-(size - 3) // 2) + 1
+    return size
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Caffe's BatchNorm and Scale, over ghost batches if asked.
 
@@ -76,10 +83,17 @@ class BatchNorm(nn.BatchNorm2d):
     Caffe the weights are divided by their sum, so the start counts for nothing. With
     `ghost`, every so many images of a batch are normalised by themselves, as on a GPU
     of their own, and the running statistics are the first ghost batch's, as on GPU 0.
+    Without `scale` there is no Scale layer behind it: the result has mean 0 and variance 1.
     """
 
-    def __init__(self, channels: int, fraction: float = 0.9, ghost: int | None = None):
-        super().__init__(channels)
+    def __init__(
+        self,
+        channels: int,
+        fraction: float = 0.9,
+        ghost: int | None = None,
+        scale: bool = True,
+    ):
+        super().__init__(channels, affine=scale)
         self.fraction, self.ghost = fraction, ghost
 
     def forward(self, x):
@@ -90,8 +104,10 @@ class BatchNorm(nn.BatchNorm2d):
         if rest:
             raise ValueError(f"ghost_batch must divide the batch of {n}; got {self.ghost}")
         split = x if parts == 1 else _beside(x, parts)
-        weight, bias = self.weight.repeat(parts), self.bias.repeat(parts)
-        mean, variance = torch.zeros(2, parts * channels, device=x.device, dtype=weight.dtype)
+        weight = self.weight.repeat(parts) if self.affine else None
+        bias = self.bias.repeat(parts) if self.affine else None
+        zeros = torch.zeros(2, parts * channels, device=x.device, dtype=self.running_mean.dtype)
+        mean, variance = zeros
         y = F.batch_norm(split, mean, variance, weight, bias, True, 1.0, self.eps)
         with torch.no_grad():
             self.num_batches_tracked += 1
@@ -101,6 +117,45 @@ class BatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean[:channels], share)
             self.running_var.lerp_(variance[:channels], share)
         return y if parts == 1 else _below(y, parts)
+
+
+class Cifar10FullSigmoidBN(nn.Module):
+    """Caffe's examples/cifar10/cifar10_full_sigmoid_bn, the network of CLR Fig. 6.
+
+    `cifar10_full` with sigmoids for rectifiers, and batch normalisation for the convolutions'
+    biases and the within-channel norm: convolution, MAX pool, normalisation, sigmoid; then
+    twice convolution, normalisation, sigmoid, AVE pool; then one linear layer. There is no
+    Scale layer. All multipliers are 1, but the linear layer's bias is not decayed. Takes
+    (N, channels, H, W), raw 0..255 pixels less the mean image, and returns (N, classes).
+    `fraction` and `ghost` are `BatchNorm`'s; Caffe's own fraction is 0.999. ValueError for
+    images below 8 x 8 pixels.
+    """
+
+    multipliers = {"ip1.bias": (1.0, 0.0)}
+
+    def __init__(self, image_shape=(3, 32, 32), classes: int = 10, **norm_options):
+        super().__init__()
+        channels, height, width = image_shape
+        if min(height, width) < 8:
+            raise ValueError(
+                f"cifar10_full_sigmoid_bn takes images from 8x8 up; got {height}x{width}"
+            )
+        norm = partial(BatchNorm, scale=False, **norm_options)
+        self.conv1 = nn.Conv2d(channels, 32, 5, padding=2, bias=False)
+        self.conv2 = nn.Conv2d(32, 32, 5, padding=2, bias=False)
+        self.conv3 = nn.Conv2d(32, 64, 5, padding=2, bias=False)
+        self.bn1, self.bn2, self.bn3 = norm(32), norm(32), norm(64)
+        self.ip1 = nn.Linear(64 * _pooled(height) * _pooled(width), classes)
+        layers = (self.conv1, 1e-4), (self.conv2, 0.01), (self.conv3, 0.01), (self.ip1, 0.01)
+        for layer, std in layers:
+            nn.init.normal_(layer.weight, std=std)
+        nn.init.zeros_(self.ip1.bias)
+
+    def forward(self, x):
+        x = torch.sigmoid(self.bn1(F.max_pool2d(self.conv1(x), 3, 2, ceil_mode=True)))
+        x = F.avg_pool2d(torch.sigmoid(self.bn2(self.conv2(x))), 3, 2, ceil_mode=True)
+        x = F.avg_pool2d(torch.sigmoid(self.bn3(self.conv3(x))), 3, 2, ceil_mode=True)
+        return self.ip1(x.flatten(1))
 
 
 def _beside(x, parts):
@@ -218,7 +273,15 @@ def _xavier(layer):
     nn.init.zeros_(layer.bias)
 
 
-NAMES = ("cifar10_full", "lenet", "resnet8", "resnet20", "resnet56", "resnet110")
+NAMES = (
+    "cifar10_full",
+    "cifar10_full_sigmoid_bn",
+    "lenet",
+    "resnet8",
+    "resnet20",
+    "resnet56",
+    "resnet110",
+)
 
 
 def build(
@@ -231,12 +294,14 @@ def build(
 ) -> nn.Module:
     """The model `name` for images of (C, H, W), in memory channels last.
 
-    `bn_fraction` and `ghost_batch` are for the residual networks' batch normalisation.
+    `bn_fraction` and `ghost_batch` are for the networks with batch normalisation.
     """
     checks.one_of("model", name, NAMES)
+    options = {"fraction": bn_fraction, "ghost": ghost_batch}
     if name.startswith("resnet"):
-        options = {"fraction": bn_fraction, "ghost": ghost_batch}
         model = ResNet(int(name.removeprefix("resnet")), image_shape, classes, **options)
+    elif name == "cifar10_full_sigmoid_bn":
+        model = Cifar10FullSigmoidBN(image_shape, classes, **options)
     else:
         model = {"cifar10_full": Cifar10Full, "lenet": LeNet}[name](image_shape, classes)
     return model.to(memory_format=torch.channels_last)

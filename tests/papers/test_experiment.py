@@ -15,6 +15,7 @@ one = {name: each.configs(seeds=1) for name, each in EXPERIMENTS.items()}
 def test_the_experiments_by_name():
     assert list(EXPERIMENTS) == [
         "table1", "tenth", "laptop", "range_test", "stepsize", "subset", "rehearsal",
+        "table3", "solvers", "solver_ranges", "figure6", "figure6_full",
         "superconvergence", "superconvergence_more", "superconvergence_small", "mnist",
         "mnist_changes", "matched_ends", "sensitivity",
     ]  # fmt: skip
@@ -26,7 +27,7 @@ def test_a_protocol_of_ours_says_what_it_breaks():
     ours = {name for name, each in EXPERIMENTS.items() if each.protocol == "ours"}
     assert ours == {
         "tenth", "laptop", "stepsize", "subset", "rehearsal", "superconvergence_small",
-        "mnist_changes", "matched_ends", "sensitivity",
+        "mnist_changes", "matched_ends", "sensitivity", "solvers", "figure6",
     }  # fmt: skip
     papers = {name for name in ours if EXPERIMENTS[name].paper != "ours"}
     assert papers and all(EXPERIMENTS[name].breaks for name in papers)

@@ -73,7 +73,9 @@ def test_a_continued_run_records_its_graph_anew(as_on_a_gpu):
     assert other.history["test_loss"].iloc[-1] == whole.history["test_loss"].iloc[-1]
 
 
-@pytest.mark.parametrize("model", ["cifar10_full", "lenet", "resnet8"])
+@pytest.mark.parametrize(
+    "model", ["cifar10_full", "cifar10_full_sigmoid_bn", "lenet", "resnet8"]
+)
 @pytest.mark.parametrize("config", [SHORT, LARGE, CYCLE], ids=["short", "large", "cycle"])
 def test_a_step_reads_nothing_back(model, config, as_on_a_gpu):
     """On "meta", where tensors have no values, `item` and whatever else would wait raises."""

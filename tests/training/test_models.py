@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from clr.training import models
-from clr.training.models import Cifar10Full, ResNet, WithinChannelNorm
+from clr.training.models import Cifar10Full, Cifar10FullSigmoidBN, ResNet, WithinChannelNorm
 
 
 def pool(x, how):
@@ -66,6 +66,80 @@ def test_cifar10_full_has_caffes_sizes_and_first_weights():
         weight, bias = getattr(model, layer).weight, getattr(model, layer).bias
         assert weight.std().item() == pytest.approx(std, rel=0.05)
         assert abs(weight.mean().item()) < std / 10 and not bias.any()
+
+
+def batch_norm(x, moments=None):
+    """Caffe's BatchNorm without Scale, by (mean, variance) per channel or the batch's own."""
+    mean, variance = moments or (x.mean((0, 2, 3)), x.var((0, 2, 3)))
+    return (x - mean[:, None, None]) / np.sqrt(variance + 1e-5)[:, None, None]
+
+
+def sigmoid_bn(x, w, moments):
+    """cifar10_full_sigmoid_bn in numpy, float64, layer by layer as in the prototxt."""
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    none = np.zeros(1)  # the convolutions have no bias
+    x = pool(conv(x, w["conv1.weight"], none), np.max)
+    x = sigmoid(batch_norm(x, moments["bn1"]))
+    for i in (2, 3):
+        x = sigmoid(batch_norm(conv(x, w[f"conv{i}.weight"], none), moments[f"bn{i}"]))
+        x = pool(x, np.mean)
+    return x.reshape(len(x), -1) @ w["ip1.weight"].T + w["ip1.bias"]
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (2, 9, 14)])
+def test_cifar10_full_sigmoid_bn_equals_a_transcription_in_numpy(shape):
+    torch.manual_seed(0)
+    model = models.build("cifar10_full_sigmoid_bn", shape, 7, bn_fraction=0.999).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.randn(4, *shape, dtype=torch.float64) * 50
+    w = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    norms = "bn1", "bn2", "bn3"
+    expected = sigmoid_bn(x.numpy(), w, dict.fromkeys(norms))
+    assert model(x).detach().numpy() == pytest.approx(expected, rel=1e-9)
+    moments = {}
+    for name in norms:  # any others than that batch's, for the test phase
+        norm = getattr(model, name)
+        torch.nn.init.normal_(norm.running_mean), torch.nn.init.uniform_(norm.running_var, 1, 2)
+        moments[name] = norm.running_mean.numpy(), norm.running_var.numpy()
+    expected = sigmoid_bn(x.numpy(), w, moments)
+    assert model.eval()(x).detach().numpy() == pytest.approx(expected, rel=1e-9)
+
+
+def test_cifar10_full_sigmoid_bn_has_caffes_sizes_first_weights_and_multipliers():
+    torch.manual_seed(0)
+    model = models.build(
+        "cifar10_full_sigmoid_bn", (3, 32, 32), 10, bn_fraction=0.999, ghost_batch=50
+    )
+    sizes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    assert sizes == {
+        "conv1.weight": (32, 3, 5, 5),
+        "conv2.weight": (32, 32, 5, 5),
+        "conv3.weight": (64, 32, 5, 5),
+        "ip1.weight": (10, 1024),
+        "ip1.bias": (10,),
+    }
+    for layer, std in [("conv1", 1e-4), ("conv2", 0.01), ("conv3", 0.01), ("ip1", 0.01)]:
+        assert getattr(model, layer).weight.std().item() == pytest.approx(std, rel=0.05)
+    assert not model.ip1.bias.any()
+    assert {(norm.fraction, norm.ghost) for norm in (model.bn1, model.bn3)} == {(0.999, 50)}
+    groups = models.param_groups(model, 0.004)
+    found = {
+        (group["lr_mult"], group["weight_decay"]): len(group["params"]) for group in groups
+    }
+    assert found == {(1, 0.004): 4, (1, 0.0): 1}
+
+
+def test_batch_norm_without_scale_normalises_ghost_batches_by_themselves():
+    torch.manual_seed(4)
+    norm, x = models.BatchNorm(3, ghost=4, scale=False), torch.randn(12, 3, 5, 5) * 3 + 1
+    assert not list(norm.parameters())
+    out = norm(x)
+    for i in range(3):
+        assert out[i::3].numpy() == pytest.approx(batch_norm(x[i::3].numpy()), abs=1e-5)
 
 
 def test_within_channel_norm_and_its_gradient():
@@ -261,6 +335,7 @@ def test_lenet_equals_a_transcription():
     [
         (lambda: models.LeNet((1, 8, 8)), "lenet takes images from 16x16 up; got 8x8"),
         (lambda: Cifar10Full((3, 7, 32)), "from 8x8 up; got 7x32"),
+        (lambda: Cifar10FullSigmoidBN((3, 32, 7)), "sigmoid_bn takes .* 8x8 up; got 32x7"),
         (lambda: ResNet(9), "depth must be 6n . 2 .*; got 9"),
         (lambda: models.build("vgg", (3, 32, 32), 10), "model must be one of cifar10_full"),
     ],

@@ -1,0 +1,140 @@
+"""Table 3 and Fig. 6 of CLR: the experiments against the paper's numbers and Caffe's rules."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from clr.papers import EXPERIMENTS, published, solvers
+from clr.papers.solvers import FIGURE6_BOUNDS, SOLVERS, figure6, figure6_full
+from clr.policies import Fixed
+from clr.training import Training
+from clr.training.datasets import Dataset
+
+one = {name: each.configs(seeds=1) for name, each in EXPERIMENTS.items()}
+
+
+def test_the_twelve_rows_of_table3_have_the_papers_bounds_and_lengths():
+    rows = published.of(solvers.TABLE3)
+    assert set(rows.index) == set(solvers.TABLE3.arms) and len(rows) == 12
+    for arm, (config,) in one["table3"].items():
+        row, name = rows.loc[arm], arm.split(", ")[0]
+        assert config.iterations == row["iterations"]
+        assert (row["setting"], row["base_lr"]) == (name, SOLVERS[name].base_lr)
+        rates = config.policy(np.arange(60_000))
+        if row["policy"] == "fixed":
+            assert set(rates) == {SOLVERS[name].base_lr} and pd.isna(row["max_lr"])
+        else:
+            assert row["max_lr"] == SOLVERS[name].max_lr == rates.max()
+            assert config.iterations % config.policy.period == 0  # whole cycles
+            assert config.policy.stepsize in range(2 * solvers.EPOCH, 10 * solvers.EPOCH + 1)
+
+
+def test_the_short_runs_have_the_same_solvers_bounds_and_network():
+    for name, solver in SOLVERS.items():
+        short = {arm: one["solvers"][f"{name}, {arm}"][0] for arm in ("fixed", "triangular")}
+        (mean,), (ramp,) = (
+            one["solvers"][f"{name}, fixed at the mean"],
+            one["solver_ranges"][name],
+        )
+        (full,) = one["table3"][f"{name}, triangular"]
+        assert short["fixed"].policy == Fixed(solver.base_lr)
+        assert (short["fixed"].iterations, mean.iterations) == (12_000, 4000)
+        rates = short["triangular"].policy([0, 1000, 2000, 4000])
+        assert rates.tolist() == [solver.base_lr, solver.max_lr, solver.base_lr, solver.base_lr]
+        over = short["triangular"].policy(np.arange(4000))
+        assert mean.policy(0) == pytest.approx(over.mean())
+        assert ramp.policy([0, 4000]).tolist() == pytest.approx([0, 4 * solver.max_lr])
+        for config in (*short.values(), mean, ramp, full):
+            assert (config.optimizer, config.momentum) == (solver.optimizer, solver.momentum)
+            assert (config.model, config.batch_size) == ("cifar10_full", 100)
+            assert (config.weight_decay, config.shuffle) == (0.004, False)
+
+
+def test_caffe_refuses_momentum_for_adagrad_and_rmsprop():
+    momenta = {name: solver.momentum for name, solver in SOLVERS.items()}
+    none = dict.fromkeys(["RMSprop", "AdaGrad"], 0.0)
+    assert momenta == dict.fromkeys(SOLVERS, 0.9) | none
+
+
+def test_each_solver_has_its_claims_and_they_are_the_papers_numbers():
+    numbers = published.of(solvers.TABLE3)["accuracy"]
+    assert {*solvers.IN_A_THIRD, *solvers.NOT_IN_A_THIRD} == set(SOLVERS)
+    for experiment in (solvers.TABLE3, solvers.SOLVERS_SHORT):
+        pairs = {(c.arm, c.relation, c.other, c.other_at): c.source for c in experiment.claims}
+        assert len(pairs) == len(experiment.claims)
+        cycle_end = experiment.arms["Adam, triangular"].iterations
+        for name in SOLVERS:
+            cycle, fixed = f"{name}, triangular", f"{name}, fixed"
+            assert pairs[cycle, "better than", fixed, cycle_end] == "CLR abstract"
+            source = solvers.IN_A_THIRD.get(name, "control")
+            assert pairs[cycle, "not worse than", fixed, None] == source
+    for claim in solvers.TABLE3.claims:  # at the end of both arms: the paper's own order
+        difference = numbers[claim.arm] - numbers[claim.other]
+        if claim.source == "CLR Table 3":
+            least = {"better than": 0.0, "not worse than": -claim.margin}[claim.relation]
+            assert difference > least
+        if claim.source == "CLR section 4.1.1":  # as the experiment's text says
+            assert difference == pytest.approx(-0.008)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Random images of CIFAR-10's size."""
+    random = np.random.default_rng(0)
+    images = torch.from_numpy(random.integers(0, 256, (200, 3, 32, 32), dtype=np.uint8))
+    labels = torch.from_numpy(random.integers(0, 10, 200))
+    classes = tuple("abcdefghij")
+    return Dataset("random", classes, images, labels, images[:100], labels[:100])
+
+
+@pytest.mark.parametrize("name", list(SOLVERS))
+def test_each_solver_trains_at_the_papers_rates(name, pictures):
+    for arm in ("fixed", "triangular"):
+        training = Training(one["solvers"][f"{name}, {arm}"][0], pictures)
+        before = [p.detach().clone() for p in training.model.parameters()]
+        for _ in range(3):
+            training.step()
+        assert all(loss.isfinite() for loss in training.losses)
+        for old, new in zip(before, training.model.parameters(), strict=True):
+            assert new.isfinite().all() and not new.equal(old)
+
+
+def test_figure6_is_caffes_example():
+    (fixed,) = one["figure6_full"]["fixed"]
+    for config in (fixed, one["figure6"]["fixed"][0], one["figure6"]["range ramp"][0]):
+        assert (config.model, config.weight_decay) == ("cifar10_full_sigmoid_bn", 0.0)
+        assert (config.optimizer, config.momentum, config.bn_fraction) == ("sgd", 0.9, 0.999)
+        assert (config.batch_size, config.shuffle) == (100, False)
+    assert (fixed.iterations, fixed.policy) == (60_000, Fixed(0.001))
+    assert one["figure6"]["fixed"][0].iterations == 12_000
+    plans = [EXPERIMENTS["figure6"].plan(arm) for arm in ("range ramp", "fixed")]
+    assert (plans, EXPERIMENTS["figure6_full"].seeds) == ([5, 3], 1)
+
+
+def test_figure6_has_its_cycle_once_its_bounds_are_known():
+    without, full = figure6(), figure6_full()
+    assert list(without.arms) == ["range ramp", "fixed"] and not without.claims
+    assert list(full.arms) == ["fixed"] and not full.claims
+    known, long = figure6((0.004, 0.03)), figure6_full((0.004, 0.03))
+    cycle, mean = known.config("triangular"), known.config("fixed at the mean")
+    assert cycle.policy([0, 1000, 4000]).tolist() == [0.004, 0.03, 0.004]
+    assert (cycle.iterations, mean.iterations, mean.policy(0)) == (4000, 4000, 0.017)
+    assert [(c.relation, c.other, c.other_at) for c in known.claims] == [
+        ("better than", "fixed", 4000),
+        ("not worse than", "fixed", None),
+        ("better than", "fixed at the mean", None),
+    ]
+    whole = long.config("triangular")
+    assert whole.iterations == 20_000 == 5 * whole.policy.period
+    for arm in without.arms:
+        assert known.config(arm) == without.config(arm)  # their records are found again
+    with pytest.raises(ValueError, match="base_lr"):
+        figure6((0.03, 0.004))
+
+
+def test_the_published_cycle_of_figure6_is_joined_when_there_is_an_arm():
+    rows = published.numbers()
+    rows = rows[rows["place"] == "CLR Fig. 6"].set_index("policy")["arm"].to_dict()
+    assert rows == {"fixed": "fixed", "triangular": "triangular" if FIGURE6_BOUNDS else ""}
+    assert ("triangular" in EXPERIMENTS["figure6_full"].arms) == bool(FIGURE6_BOUNDS)
