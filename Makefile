@@ -8,7 +8,7 @@ LOCK := $(shell git hash-object requirements.lock pyproject.toml | cut -c1-12 | 
 READY := .venv/ready-$(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab paper env notebooks lint lock clean
+.PHONY: help run test lab paper env notebooks exercises lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ notebooks: $(READY)  ## execute the committed notebooks in place, strip what dif
 	  "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
 	  notebooks/*.ipynb
 	$(BIN)/python -m clr claims --readme
+
+exercises: $(READY)  ## write the students' versions of the exercises to results/exercises
+	@mkdir -p results
+	$(BIN)/python -m nbgrader generate_assignment exercises --force
 
 lint: $(READY)  ## ruff, on the code and in the notebooks, and mypy on the library
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The networks: Caffe's `cifar10_full` and `lenet`, and residual networks of depth 6n + 2."""
+"""The networks: Caffe's `cifar10_full` and `lenet`, residual networks, and a small `mlp`."""
 
 from __future__ import annotations
 
@@ -211,6 +211,23 @@ class LeNet(nn.Module):
         return self.ip2(F.relu(self.ip1(x.flatten(1))))
 
 
+class MLP(nn.Module):
+    """Two linear layers with 64 units between them: trains in a second, for the exercises."""
+
+    multipliers = {}
+
+    def __init__(self, image_shape=(1, 8, 8), classes: int = 10):
+        super().__init__()
+        channels, height, width = image_shape
+        self.ip1 = nn.Linear(channels * height * width, 64)
+        self.ip2 = nn.Linear(64, classes)
+        for layer in self.children():
+            _xavier(layer)
+
+    def forward(self, x):
+        return self.ip2(F.relu(self.ip1(x.flatten(1) / 256)))
+
+
 def _xavier(layer):
     """Caffe's "xavier": uniform, by the number of inputs; the bias 0."""
     bound = (3 / layer.weight[0].numel()) ** 0.5
@@ -218,7 +235,8 @@ def _xavier(layer):
     nn.init.zeros_(layer.bias)
 
 
-NAMES = ("cifar10_full", "lenet", "resnet8", "resnet20", "resnet56", "resnet110")
+_FIXED = {"cifar10_full": Cifar10Full, "lenet": LeNet, "mlp": MLP}
+NAMES = (*_FIXED, "resnet8", "resnet20", "resnet56", "resnet110")
 
 
 def build(
@@ -238,7 +256,7 @@ def build(
         options = {"fraction": bn_fraction, "ghost": ghost_batch}
         model = ResNet(int(name.removeprefix("resnet")), image_shape, classes, **options)
     else:
-        model = {"cifar10_full": Cifar10Full, "lenet": LeNet}[name](image_shape, classes)
+        model = _FIXED[name](image_shape, classes)
     return model.to(memory_format=torch.channels_last)
 
 
