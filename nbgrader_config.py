@@ -1,13 +1,15 @@
-"""How nbgrader makes the students' versions: `make exercises` runs it with this file."""
+"""What nbgrader needs to know, in `make exercises` and when an instructor calls it here."""
 
 c = get_config()  # noqa: F821 (nbgrader defines it)
 
-# from notebooks/exercises to results/exercises; the database is a by-product
+# from notebooks/exercises to results/exercises; what is handed in comes beside it
 c.CourseDirectory.course_id = "clr"
 c.CourseDirectory.source_directory = "notebooks"
 c.CourseDirectory.release_directory = "results"
 c.CourseDirectory.db_url = "sqlite:///results/gradebook.db"
-c.CourseDirectory.ignore = ["nbgrader_config.py", "__pycache__", ".ipynb_checkpoints"]
+c.CourseDirectory.submitted_directory = "results/submitted"
+c.CourseDirectory.autograded_directory = "results/autograded"
+c.CourseDirectory.feedback_directory = "results/feedback"
 
 # a student's version has to reach its check, which says what is missing
 c.ClearSolutions.code_stub = {"python": "...  # write your answer here"}
