@@ -2,13 +2,14 @@
 PYTHON ?= python3
 PARAMS ?= quick
 JOBS ?= 2
+RESULTS := results
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # The environment is made again when the lock or the package's settings change.
 LOCK := $(shell git hash-object requirements.lock pyproject.toml | cut -c1-12 | tr '\n' -)
 READY := .venv/ready-$(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab paper env notebooks lint lock clean
+.PHONY: help run test lab paper env notebooks exercises book lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +37,22 @@ notebooks: $(READY)  ## execute the committed notebooks in place, strip what dif
 	  "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
 	  notebooks/*.ipynb
 	$(BIN)/python -m clr claims --readme
+
+exercises: $(READY)  ## write the students' versions of the exercises to results/exercises
+	@mkdir -p $(RESULTS)
+	$(BIN)/python -m nbgrader generate_assignment exercises --force --log-level=WARN \
+	  --CourseDirectory.release_directory=$(RESULTS) \
+	  --CourseDirectory.db_url=sqlite:///$(RESULTS)/gradebook.db
+
+book: exercises  ## build the book, a static site, in results/book
+	rm -rf $(RESULTS)/book $(RESULTS)/book-source
+	mkdir -p $(RESULTS)/book-source/notebooks
+	cp -R docs/. $(RESULTS)/book-source
+	cp data/README.md $(RESULTS)/book-source/data.md
+	cp notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb $(RESULTS)/book-source/notebooks
+	cp -R $(RESULTS)/exercises $(RESULTS)/book-source/notebooks
+	$(BIN)/python -m sphinx -W --keep-going --quiet $(RESULTS)/book-source $(RESULTS)/book
+	@echo "$(RESULTS)/book/index.html written"
 
 lint: $(READY)  ## ruff, on the code and in the notebooks, and mypy on the library
 	$(BIN)/ruff check .

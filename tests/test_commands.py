@@ -26,6 +26,8 @@ def texts():
     """What readers see: the documentation, and the notebooks with their outputs."""
     for name in ("README.md", "CONTRIBUTING.md", "data/README.md"):
         yield (ROOT / name).read_text()
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        yield path.read_text()
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "markdown":

@@ -1,5 +1,5 @@
 """The networks: Caffe's `cifar10_full`, the same with sigmoids and batch normalisation, Caffe's
-`lenet`, and residual networks of depth 6n + 2.
+`lenet`, residual networks of depth 6n + 2, and a small `mlp`.
 """
 
 from __future__ import annotations
@@ -266,6 +266,23 @@ class LeNet(nn.Module):
         return self.ip2(F.relu(self.ip1(x.flatten(1))))
 
 
+class MLP(nn.Module):
+    """Two linear layers with 64 units between them: trains in a second, for the exercises."""
+
+    multipliers = {}
+
+    def __init__(self, image_shape=(1, 8, 8), classes: int = 10):
+        super().__init__()
+        channels, height, width = image_shape
+        self.ip1 = nn.Linear(channels * height * width, 64)
+        self.ip2 = nn.Linear(64, classes)
+        for layer in self.children():
+            _xavier(layer)
+
+    def forward(self, x):
+        return self.ip2(F.relu(self.ip1(x.flatten(1) / 256)))
+
+
 def _xavier(layer):
     """Caffe's "xavier": uniform, by the number of inputs; the bias 0."""
     bound = (3 / layer.weight[0].numel()) ** 0.5
@@ -273,10 +290,10 @@ def _xavier(layer):
     nn.init.zeros_(layer.bias)
 
 
+_FIXED = {"cifar10_full": Cifar10Full, "lenet": LeNet, "mlp": MLP}
 NAMES = (
-    "cifar10_full",
+    *_FIXED,
     "cifar10_full_sigmoid_bn",
-    "lenet",
     "resnet8",
     "resnet20",
     "resnet56",
@@ -303,7 +320,7 @@ def build(
     elif name == "cifar10_full_sigmoid_bn":
         model = Cifar10FullSigmoidBN(image_shape, classes, **options)
     else:
-        model = {"cifar10_full": Cifar10Full, "lenet": LeNet}[name](image_shape, classes)
+        model = _FIXED[name](image_shape, classes)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -318,6 +318,16 @@ def test_lenet_is_caffes():
     assert models.LeNet((3, 17, 20), 5)(torch.rand(2, 3, 17, 20)).shape == (2, 5)
 
 
+def test_the_mlp_is_two_linear_layers():
+    torch.manual_seed(0)
+    model = models.build("mlp", (1, 8, 8), 10)
+    assert [tuple(p.shape) for p in model.parameters()] == [(64, 64), (64,), (10, 64), (10,)]
+    x = torch.randn(5, 1, 8, 8) * 50
+    w1, b1, w2, b2 = (p.detach() for p in model.parameters())
+    expected = (x.flatten(1) / 256 @ w1.T + b1).clamp(min=0) @ w2.T + b2
+    assert torch.allclose(model(x), expected, atol=1e-5)
+
+
 def test_lenet_equals_a_transcription():
     torch.manual_seed(0)
     model = models.LeNet().double()

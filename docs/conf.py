@@ -1,0 +1,39 @@
+"""How Sphinx builds the book. `make book` copies this folder and the notebooks, and runs it."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the extensions beside this file
+
+project = "Cyclical learning rates"
+author = "the contributors of the companion"
+copyright = "the contributors; MIT licence"
+language = "en"
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "docstrings", "mathml", "signatures"]
+exclude_patterns = ["_build"]
+suppress_warnings = ["myst.header"]  # a cell may begin with a heading of any level
+
+# The notebooks are shown as they are committed, with their outputs.
+nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # the sliders are for JupyterLab; here their script would be fetched
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+
+# The API, from the docstrings, in which `name` is code.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+add_module_names = False
+python_use_unqualified_type_names = True
+
+html_theme = "furo"
+html_title = project
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
