@@ -116,15 +116,31 @@ TABLE3 = Experiment(
 _SHORT = 4000
 
 
-def _solvers() -> dict[str, Arm]:
-    """Three arms per solver: fixed for 12,000; fixed at the mean and triangular for 4,000."""
+def fixed_and_cycle(
+    fixed: int, cycles: int, stepsize: int, *, times: float = 1.0
+) -> dict[str, Arm]:
+    """Two arms per solver: `fixed` iterations of its lower bound, `cycles` of triangular.
+
+    `stepsize` is in iterations; `times` multiplies the paper's bounds. ValueError or TypeError,
+    naming the argument, for what a policy does not take.
+    """
     arms = {}
     for name, solver in SOLVERS.items():
-        cycle = Triangular(solver.base_lr, solver.max_lr, 1000)
-        arms[f"{name}, fixed"] = Arm(Fixed(solver.base_lr), 3 * _SHORT, solver.settings)
-        arms[f"{name}, triangular"] = Arm(cycle, _SHORT, solver.settings)
-        arms[f"{name}, fixed at the mean"] = Arm(Fixed(solver.mean_lr), _SHORT, solver.settings)
+        low, high = times * solver.base_lr, times * solver.max_lr
+        arms[f"{name}, fixed"] = Arm(Fixed(low), fixed, solver.settings)
+        cycle = Triangular(low, high, stepsize)
+        arms[f"{name}, triangular"] = Arm(cycle, cycles, solver.settings)
     return arms
+
+
+def _solvers() -> dict[str, Arm]:
+    """Three arms per solver; the third is fixed at the mean rate of the cycle, and as long."""
+    arms = fixed_and_cycle(3 * _SHORT, _SHORT, 1000)
+    for name, solver in SOLVERS.items():
+        mean = Fixed(solver.mean_lr)
+        arms[f"{name}, fixed at the mean"] = Arm(mean, _SHORT, solver.settings)
+    by_solver = sorted(arms, key=lambda arm: list(SOLVERS).index(arm.split(", ")[0]))
+    return {arm: arms[arm] for arm in by_solver}
 
 
 SOLVERS_SHORT = Experiment(
