@@ -210,6 +210,50 @@ def histories(
     return ax
 
 
+def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 3):
+    """`histories` of several groups of arms, one panel per group, on common axes.
+
+    A group without runs has a panel that says so. The legend stands behind the last panel, and
+    is that of the first group with runs. Returns the axes, one per group.
+    """
+    rows = len(groups) // columns + 1
+    size = {"figsize": (7.2, 0.4 + 2.2 * rows), "layout": "constrained"}
+    axes = plt.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, **size)[1]
+    used, rest = axes.flat[: len(groups)], axes.flat[len(groups) :]
+    for i, (ax, (name, runs)) in enumerate(zip(used, groups.items(), strict=True)):
+        histories(runs, ax=ax, legend=False)
+        lowest = i + columns >= len(groups)
+        ax.tick_params(labelbottom=lowest)
+        ax.set(xlabel="iteration" if lowest else "")
+        ax.set(ylabel="" if i % columns else "test accuracy")
+        ax.set_title(name, fontsize="medium")
+        if not runs:
+            ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
+    for ax in rest:
+        ax.axis("off")
+    lines = next((ax.get_lines() for ax in used if ax.get_lines()), [])
+    labels = [line.get_label().split(" (n = ")[0] for line in lines]
+    rest[0].legend(lines, labels, loc="center", fontsize="small", frameon=False)
+    return used
+
+
+def bounds(pairs: Mapping[str, tuple[float, float]], *, colours: Mapping[str, tuple], ax=None):
+    """Lower and upper bounds of the rate by name, one line per name, on a logarithmic axis.
+
+    The bounds are above 0; `colours` has one colour per name.
+    """
+    ax = _axes(ax)
+    for y, (name, pair) in enumerate(pairs.items()):
+        ax.plot(pair, [y, y], "o-", lw=4, color=colours[name])
+        for rate, side, offset in zip(pair, ("right", "left"), (-7, 7), strict=True):
+            at = {"xytext": (offset, 0), "textcoords": "offset points"}
+            ax.annotate(f"{rate:g}", (rate, y), ha=side, va="center", fontsize="small", **at)
+    ax.set(xscale="log", yticks=range(len(pairs)), yticklabels=list(pairs))
+    ax.set(ylim=(len(pairs) - 0.5, -0.5), xlabel="learning rate")
+    ax.margins(x=0.12)
+    return ax
+
+
 def published(experiment: Experiment, runs: Mapping[str, Sequence[Run]], *, ax):
     """Stars where a paper publishes an accuracy of an arm, in the colours of `histories`.
 

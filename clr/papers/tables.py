@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from clr.papers import published
+from clr.papers import EXPERIMENTS, published
 from clr.papers.experiment import Experiment
 from clr.papers.verdicts import Summary
 from clr.printing import duration, percent
@@ -25,6 +25,18 @@ def made_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:
             for run in each
         }
     )
+
+
+def not_run(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> str:
+    """How many arms have no run, and the command that trains them, in one or two lines."""
+    missing = [arm for arm in experiment.arms if not runs.get(arm)]
+    if not missing:
+        return f"{experiment.name}: all arms have runs"
+    said = f"{experiment.name}: {len(missing)} of {len(experiment.arms)} arms are not run"
+    if experiment.name not in EXPERIMENTS:  # made in a notebook
+        return f"{said}; train=True runs them"
+    command = f"python -m clr sweep --experiment {experiment.name}"
+    return f"{said}; this runs them on {experiment.dataset}:\n{command}"
 
 
 def _length(row) -> str:

@@ -43,6 +43,10 @@ TINY = {
         "experiment": "own", "dataset": "digits",
         "cycle": 8, "seeds": 2, "test_every": 4,
     },
+    "05_other_solvers": {
+        "experiment": "own", "dataset": "digits",
+        "iterations": 8, "stepsize": 2, "seeds": 1, "test_every": 4,
+    },
     "06_worth_it": {"rates": 2, "iterations": 8},
     "07_scoreboard": {"papers": "CLR", "live": False},  # nbval executes it with True
 }  # fmt: skip
@@ -168,14 +172,17 @@ def test_every_set_of_parameters_covers_every_notebook():
 
 @each_numbered
 def test_runs_headless_with_tiny_parameters(path, tmp_path, store):
-    values = TINY[path.stem] | ({"live": True} if path.stem[:2] in ("02", "03", "04") else {})
+    values = TINY[path.stem] | (
+        {"live": True} if path.stem[:2] in ("02", "03", "04", "05") else {}
+    )
     done = papermill.execute_notebook(path, tmp_path / "out.ipynb", values, progress_bar=False)
     code = [cell for cell in done.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
     figures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
     assert len(figures) >= 2
     trained = len(list(store.glob("*.json"))) if store.exists() else 0
-    assert trained == {"01": 0, "02": 2, "03": 10, "04": 6, "06": 4, "07": 0}[path.stem[:2]]
+    expected = {"01": 0, "02": 2, "03": 10, "04": 6, "05": 10, "06": 4, "07": 0}
+    assert trained == expected[path.stem[:2]]
 
 
 @pytest.mark.parametrize("number", ["02", "03", "04"])

@@ -73,6 +73,35 @@ def test_histories_show_mean_and_range_of_the_seeds():
     assert ax.get_legend().texts[0].get_text() == "fixed (n = 2)"
 
 
+def test_panels_have_one_group_each_and_the_legend_behind_the_last():
+    runs = {"fixed": [run([0.1, 0.5])], "triangular": [run([0.1, 0.7], Triangular(0, 1, 5))]}
+    groups = {"a": {}, "b": runs, "c": {"fixed": runs["fixed"]}, "d": {}}
+    axes = figures.panels(groups)
+    assert [ax.get_title() for ax in axes] == list("abcd")
+    assert [len(ax.lines) for ax in axes] == [0, 2, 1, 0]
+    assert [[text.get_text() for text in ax.texts] for ax in axes] == [
+        ["not run"],
+        [],
+        [],
+        ["not run"],
+    ]
+    assert [ax.get_xlabel() for ax in axes] == ["", "iteration", "iteration", "iteration"]
+    assert [ax.get_ylabel() for ax in axes] == ["test accuracy", "", "", "test accuracy"]
+    legend = plt.gcf().axes[4].get_legend()
+    assert [text.get_text() for text in legend.texts] == ["fixed", "triangular"]
+    assert len(figures.panels({"a": {}, "b": {}, "c": {}})) == 3  # a row of its own for it
+
+
+def test_bounds_are_lines_with_both_rates_written_on_them():
+    pairs = {"a": (0.001, 0.006), "b": (0.01, 0.1)}
+    ax = figures.bounds(pairs, colours={"a": "red", "b": "blue"})
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[0.001, 0.006], [0.01, 0.1]]
+    assert [line.get_color() for line in ax.lines] == ["red", "blue"]
+    assert [text.get_text() for text in ax.texts] == ["0.001", "0.006", "0.01", "0.1"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_xscale() == "log"
+
+
 def test_published_are_stars_in_the_colour_of_the_arm():
     runs = {"triangular2": [run([0.1, 0.5], Triangular2(0.1, 0.2, 5))]}
     ax = figures.published(TABLE1, runs, ax=figures.histories(runs))

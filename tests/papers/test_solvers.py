@@ -1,5 +1,6 @@
 """Table 3 and Fig. 6 of CLR: the experiments against the paper's numbers and Caffe's rules."""
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +8,9 @@ import torch
 
 from clr.papers import EXPERIMENTS, published, solvers
 from clr.papers.solvers import FIGURE6_BOUNDS, SOLVERS, figure6, figure6_full
+from clr.paths import ROOT
 from clr.policies import Fixed
-from clr.training import Training
+from clr.training import RunConfig, Training, load
 from clr.training.datasets import Dataset
 
 one = {name: each.configs(seeds=1) for name, each in EXPERIMENTS.items()}
@@ -138,3 +140,37 @@ def test_the_published_cycle_of_figure6_is_joined_when_there_is_an_arm():
     rows = rows[rows["place"] == "CLR Fig. 6"].set_index("policy")["arm"].to_dict()
     assert rows == {"fixed": "fixed", "triangular": "triangular" if FIGURE6_BOUNDS else ""}
     assert ("triangular" in EXPERIMENTS["figure6_full"].arms) == bool(FIGURE6_BOUNDS)
+
+
+@pytest.fixture(scope="module")
+def update_sizes():
+    """The function that notebook 5 writes out."""
+    notebook = nbformat.read(ROOT / "notebooks" / "05_other_solvers.ipynb", as_version=4)
+    (source,) = [c.source for c in notebook.cells if "def update_sizes" in c.source]
+    space = {"load": load, "RunConfig": RunConfig, "Fixed": Fixed, "Training": Training}
+    space["torch"] = torch
+    exec(source, space)
+    return space["update_sizes"]
+
+
+def test_notebook_5_says_how_large_the_updates_are(update_sizes):
+    sizes = pd.DataFrame(
+        {name: update_sizes(solver, solver.base_lr, 100)[1] for name, solver in SOLVERS.items()}
+    )
+    first, last = sizes.iloc[0], sizes.tail(20).median()
+    assert 0.8 < first["Adam"] < 1.01 and 8 < first["RMSprop"] < 10.01
+    assert 0.9 < first["AdaGrad"] < 1.01 and last["AdaGrad"] < 0.3
+    assert last["RMSprop"] / last["AdaDelta"] > 10_000  # four orders of magnitude
+    whole = last * pd.Series({name: solver.base_lr for name, solver in SOLVERS.items()})
+    alike = whole[["Adam", "RMSprop", "AdaGrad"]]
+    assert alike.max() < 10 * alike.min() and whole.idxmin() == "AdaDelta"
+
+
+def test_notebook_5_says_what_adadelta_does_with_a_rate(update_sizes):
+    solver = SOLVERS["AdaDelta"]
+    runs = {rate: update_sizes(solver, rate, 200) for rate in (0.01, 0.1, 1.0)}
+    grown = {rate: np.divide(sizes, sizes[0]) for rate, (_, sizes) in runs.items()}
+    assert grown[1.0][:50].max() > 10 and grown[0.01].max() < 2
+    assert grown[0.1][:50].max() < 2 < grown[0.1].max()
+    losses = {r: torch.stack(run.losses[-20:]).mean().item() for r, (run, _) in runs.items()}
+    assert losses[1.0] < 1 and losses[0.01] == pytest.approx(np.log(10), abs=0.02)

@@ -20,6 +20,19 @@ def test_a_row_per_arm_also_when_it_was_not_run():
     assert table.loc["mine", "ours, %"] == "– (1 of 1 diverged)"
 
 
+def test_what_is_not_run_is_said_with_the_command():
+    each = experiment(name="solvers", arms="abc", dataset="cifar10")
+    said = tables.not_run(each, {"a": [run([0.1, 0.5])], "b": []})
+    assert said == (
+        "solvers: 2 of 3 arms are not run; this runs them on cifar10:\n"
+        "python -m clr sweep --experiment solvers"
+    )
+    mine = tables.not_run(experiment(name="mine", arms="ab"), {})
+    assert mine == "mine: 2 of 2 arms are not run; train=True runs them"
+    every = {arm: [run([0.1, 0.5])] for arm in "abc"}
+    assert tables.not_run(each, every) == "solvers: all arms have runs"
+
+
 def test_made_on_names_data_and_machine():
     runs = {"a": [run([0, 0.1]), run([0, 0.2])], "b": [run([0, 1], dataset="cifar10")]}
     assert tables.made_on(runs) == [
