@@ -1,31 +1,31 @@
-# Everything runs in .venv, which the first target that needs it makes.
+# Everything runs in .venv. The first target that needs it creates it.
 PYTHON ?= python3
 PARAMS ?= quick
 JOBS ?= 2
 RESULTS := results
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-# The environment is made again when the lock or the package's settings change.
+# The environment is created again when requirements.lock or pyproject.toml changes.
 LOCK := $(shell git hash-object requirements.lock pyproject.toml | cut -c1-12 | tr '\n' -)
 READY := .venv/ready-$(LOCK)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lab paper env notebooks exercises book lint lock clean
 
-help:  ## this list
+help:  ## print this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
-	@echo "  PARAMS=laptop and JOBS=1 change what run does; PYTHON=python3.12 names the Python to use"
+	@echo "  For run: PARAMS=laptop JOBS=1; for another Python: PYTHON=python3.12"
 
 run: $(READY)  ## run all notebooks headless, results in results/quick/index.html
 	$(BIN)/python -m clr run --params $(PARAMS) --jobs $(JOBS)
 
-test: $(READY)  ## the tests, and the committed notebooks against what they show
+test: $(READY)  ## run the tests, and check the outputs of the committed notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 \
 	  --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyterlab notebooks
 
-paper: $(READY)  ## the notebooks at the paper's scale: many hours, best with a GPU
+paper: $(READY)  ## run the notebooks at the paper's scale (many hours, best with a GPU)
 	$(BIN)/python -m clr run --params paper --jobs 1
 
 env: $(READY)  ## only make the environment
@@ -54,13 +54,13 @@ book: exercises  ## build the book, a static site, in results/book
 	$(BIN)/python -m sphinx -W --keep-going --quiet $(RESULTS)/book-source $(RESULTS)/book
 	@echo "$(RESULTS)/book/index.html written"
 
-lint: $(READY)  ## ruff, on the code and in the notebooks, and mypy on the library
+lint: $(READY)  ## run ruff on the code and the notebooks, and mypy on the library
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check clr tests
 	$(BIN)/ruff format --check --line-length 76 notebooks
 	$(BIN)/python -m mypy
 
-lock: $(READY)  ## write requirements.lock anew, for every platform (needs uv)
+lock: $(READY)  ## update requirements.lock, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
 	  --upgrade -o requirements.lock pyproject.toml
 

@@ -12,10 +12,10 @@ papers' claims by them and shows them in notebooks: `python -m clr --help`.
 
 from typing import TYPE_CHECKING
 
-if not TYPE_CHECKING:  # a type checker would take every name for one that exists
+if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
 
     def __getattr__(name: str):
-        """ImportError that says where a public name is; AttributeError for any other name."""
+        """Raise ImportError that says where a public name is, else AttributeError."""
         import importlib
         from importlib.util import find_spec
 

@@ -1,6 +1,6 @@
-"""What an argument may be: each check returns the value, or says what is allowed.
+"""Checks of arguments: each returns the value, or raises an error that says what is allowed.
 
-Every message names the argument, the value it got and what it takes.
+Every message names the argument, its value and what is allowed.
 
 A dataclass declares the check of a field in the field's annotation,
 `stepsize: Annotated[int, whole]`, and calls `fields(self)` in its `__post_init__`.
@@ -36,7 +36,7 @@ def shown(value: object) -> str:
 
 
 def _exact(value: Any) -> Any:
-    """A real number to compare: Python compares integers and floats without rounding."""
+    """`value` as an integer, fraction or float, which Python compares without rounding."""
     return value if isinstance(value, numbers.Rational) else float(value)
 
 
@@ -55,7 +55,7 @@ def rate(name: str, value: object) -> float:
 
 
 def gamma(name: str, value: object) -> float:
-    """A factor that shrinks: above 0, at most 1."""
+    """A factor of decay: above 0 and at most 1."""
     return real(name, value, sys.float_info.min, 1.0, "above 0 and at most 1")
 
 
@@ -65,7 +65,7 @@ def momentum(name: str, value: object) -> float:
 
 
 def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:
-    """A whole number from `low` up, to `high`; 2000.0 counts as 2000."""
+    """A whole number from `low` to `high`; 2000.0 counts as 2000."""
     allowed = f"a whole number, at least {low}"
     if high < 2**53 or (isinstance(value, numbers.Real) and _exact(value) > high):
         allowed += f" and at most {high}"
@@ -118,7 +118,7 @@ def flag(name: str, value: object) -> bool:
 # --- the fields of a dataclass -------------------------------------------------
 
 _DECLARED: WeakKeyDictionary[type, dict[str, Callable]] = WeakKeyDictionary()  # a cache
-_USUAL = {int: "whole", float: "rate", bool: "flag"}  # what is suggested for a field
+_USUAL = {int: "whole", float: "rate", bool: "flag"}  # the check to suggest for a type
 
 
 def fields(instance: Any) -> None:

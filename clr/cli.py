@@ -15,12 +15,12 @@ from clr.paths import ROOT
 
 
 class Command(click.Command):
-    """A command whose repeatable options take several values, too: `--only 03 01`.
+    """A command whose repeatable options can also take several values: `--only 03 01`.
 
     click has no option with one or more values, but its parser reads `--only 03 --only 01`.
     So the name of such an option (`multiple=True`) is written before each of the values that
-    follow it, up to the next argument that begins with a dash. This needs nothing of click's
-    parser, and takes no values from anyone, as our commands have no positional arguments.
+    follow it, up to the next argument that begins with a dash. This does not depend on how
+    click's parser works, and no positional argument can be lost: our commands have none.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -52,7 +52,7 @@ class Device(click.ParamType):
     name = "device"
 
     def convert(self, value, param, ctx) -> str:
-        """The same name, if it is one."""
+        """The same name, if it is the name of a device."""
         if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
             self.fail(f"must be cpu, cuda or cuda:N; got {value!r}", param, ctx)
         return value
@@ -75,11 +75,11 @@ def cli():  # noqa: D103
     "--params",
     default="quick",
     metavar="NAME",
-    help="a folder of notebooks/params: quick (default), laptop or paper",
+    help="a folder in notebooks/params: quick (default), laptop or paper",
 )
 @click.option("--only", multiple=True, metavar="01 ...", help="only these notebooks")
 @click.option(
-    "--jobs", type=COUNT, default=1, metavar="N", help="this many at a time (default 1)"
+    "--jobs", type=COUNT, default=1, metavar="N", help="notebooks at a time (default 1)"
 )
 @click.option(
     "--out",
@@ -95,7 +95,7 @@ def cli():  # noqa: D103
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
-    help="a notebook parameter; it replaces the value of the file",
+    help="set a notebook parameter, instead of the value in the file of parameters",
 )
 def run(params, only, jobs, out, given) -> int:
     """Run the notebooks and write their pages to results/.
@@ -120,22 +120,26 @@ def run(params, only, jobs, out, given) -> int:
     "--experiment",
     default="all",
     metavar="NAME",
-    help="one of those that --list names, or all (the default)",
+    help="an experiment that --list shows, or all (the default)",
 )
 @click.option("--arms", multiple=True, metavar="ARM ...", help="only these arms, in this order")
 @click.option(
-    "--seeds", type=COUNT, metavar="N", help="runs of each arm (default: as many as planned)"
+    "--seeds", type=COUNT, metavar="N", help="runs per arm (default: as many as planned)"
 )
-@click.option("--dataset", metavar="NAME", help="other data than the experiment is meant for")
+@click.option("--dataset", metavar="NAME", help="another data set than the experiment's own")
 @click.option("--jobs", type=COUNT, default=1, metavar="N", help="runs at a time (default 1)")
 @click.option("--device", type=Device(), help="cpu or cuda (default: a GPU if there is one)")
-@click.option("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler's workers")
-@click.option("--record", is_flag=True, help="write to data/runs, to be committed")
-@click.option("--list", "list_only", is_flag=True, help="only say what there is")
+@click.option(
+    "--scheduler", metavar="tcp://HOST:PORT", help="train on a dask scheduler's workers"
+)
+@click.option("--record", is_flag=True, help="write records to data/runs, to be committed")
+@click.option(
+    "--list", "list_only", is_flag=True, help="only list the runs, and which are recorded"
+)
 @click.option(
     "--export", "export_to", metavar="FILE", help="write the finished records into one file"
 )
-@click.option("--import", "import_from", metavar="FILE", help="take them from one")
+@click.option("--import", "import_from", metavar="FILE", help="add the records in such a file")
 def sweep(
     experiment,
     arms,
@@ -149,14 +153,14 @@ def sweep(
     export_to,
     import_from,
 ) -> int:
-    """Train the runs of an experiment that are not recorded yet, and say what there is."""
+    """List the runs of an experiment, and train those that are not recorded yet."""
     from clr.runs import Store, archive
 
     store = Store.committed() if record else Store.usual()
     try:
         if import_from:
             new, old = archive.import_(Path(import_from), store.folder)
-            print(f"{new} records imported to {store.folder}, {old} were there")
+            print(f"{new} records imported to {store.folder}, {old} were already there")
             return 0
         chosen = _chosen(experiment, arms, seeds, dataset)
         rows = [(label, config, store.search(config)) for label, config in chosen]
@@ -195,13 +199,13 @@ def _chosen(experiment, arms, seeds, dataset) -> list[tuple]:
 
 
 def _train(configs, store, jobs, device, scheduler) -> int:
-    """Train labelled configs on this machine or a scheduler's workers; how many failed."""
+    """Train labelled configs here or on a scheduler's workers; returns how many failed."""
     from clr.runs import sweep as sweeps
 
     datasets = sorted({config.dataset for _, config in configs})
     if scheduler:
         make, jobs = sweeps.dask(scheduler)
-        with make() as executor:  # what is there is a matter of the workers
+        with make() as executor:  # the workers must have the data and the device
             executor.submit(sweeps.check, datasets, device).result()
         progress = False
     else:
@@ -211,7 +215,7 @@ def _train(configs, store, jobs, device, scheduler) -> int:
 
 
 def _said(store, config, run) -> str:
-    """What there is of a run, in print."""
+    """Whether a run is recorded, as text for printing."""
     where = f"on {config.dataset}, {config.iterations:,} iterations"
     if run is not None:
         return f"{where}: recorded, {run.outcome}"
@@ -222,12 +226,12 @@ def _said(store, config, run) -> str:
 
 @cli.command(
     cls=Command,
-    short_help="the papers' claims beside our runs",
+    short_help="compare the papers' claims with our runs",
     epilog="\b\nExample:\n  python -m clr claims --markdown",
 )
-@click.option("--json", is_flag=True, help="as JSON, numbers as numbers")
+@click.option("--json", is_flag=True, help="print JSON, with unformatted numbers")
 @click.option("--markdown", is_flag=True, help="as tables in Markdown")
-@click.option("--readme", is_flag=True, help="bring README.md up to date")
+@click.option("--readme", is_flag=True, help="update README.md and its figure")
 def claims(json, markdown, readme) -> int:
     """Print every claim and every published number beside our runs."""
     if json + markdown + readme > 1:
@@ -248,15 +252,17 @@ def claims(json, markdown, readme) -> int:
 
 @cli.command(
     cls=Command,
-    short_help="measure",
+    short_help="measure the speed of training",
     epilog="\b\nExample:\n  python -m clr bench --against lightning --rounds 3",
 )
-@click.option("--against", default="", metavar="fastai,lightning", help="these too")
 @click.option(
-    "--rounds", type=COUNT, default=7, metavar="N", help="alternating rounds (default 7)"
+    "--against", default="", metavar="fastai,lightning", help="also measure these libraries"
+)
+@click.option(
+    "--rounds", type=COUNT, default=7, metavar="N", help="rounds, in turns (default 7)"
 )
 def bench(against, rounds) -> int:
-    """Measure the speed of training, beside a tutorial's loop and the machine's limit."""
+    """Measure the speed of training, and of a tutorial's loop, and the machine's limit."""
     import importlib.util
     import itertools
 
@@ -285,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     interrupts.take_sigterm_as_ctrl_c()
     args = sys.argv[1:] if argv is None else list(argv)
-    # not click's own main, which ends the process and takes 1 for Ctrl-C
+    # click's own main is not used: it ends the process, and its status for Ctrl-C is 1
     try:
         with cli.make_context("python -m clr", args) as context:
             status = cli.invoke(context)
@@ -299,6 +305,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has had enough, as in `… | head`
+    except BrokenPipeError:  # the reader of our output has closed it, as in `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,4 +1,4 @@
-"""Signals: Ctrl-C and SIGTERM, put off, noted, and told to other processes."""
+"""Ctrl-C and SIGTERM: defer them, note them, or send them to other processes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import psutil
 
 
 def _in_main_thread() -> bool:
-    """Whether signals come to this thread: they come to the main one only."""
+    """Whether this thread receives signals: only the main thread does."""
     return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
 def deferred():
-    """Ctrl-C waits until the block is done."""
+    """A context in which Ctrl-C takes effect only when the block has ended."""
     if not _in_main_thread():
         yield
         return
@@ -32,7 +32,7 @@ def deferred():
 
 
 class noted:
-    """`with noted() as signals:` a SIGINT or SIGTERM sets `signals.came` and does no more.
+    """`with noted() as signals:` a first SIGINT or SIGTERM only sets `signals.came`.
 
     A second one raises KeyboardInterrupt at once.
     """
@@ -55,7 +55,7 @@ class noted:
 
 
 def tell(processes: Iterable[psutil.Process], number: int):
-    """Send a signal to each of the processes that still runs."""
+    """Send a signal to every process that is still running."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)

@@ -1,4 +1,4 @@
-"""Where the checkout lies, and the folders in it that several modules use."""
+"""The folder of the checkout, and the folders in it that several modules use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ RECORDED = ROOT / "data" / "runs"  # the committed records
 
 
 def data_dir() -> Path:
-    """Where data sets lie: the environment's `CLR_DATA`, else `data/cache`."""
+    """The folder of the data sets: the environment's `CLR_DATA`, else `data/cache`."""
     return Path(os.environ.get("CLR_DATA") or ROOT / "data" / "cache").expanduser()
 
 
 def live_store() -> Path:
-    """Where new records go: the environment's `CLR_RUNS`, else `data/cache/runs`."""
+    """The folder of new records: the environment's `CLR_RUNS`, else `data/cache/runs`."""
     return Path(os.environ.get("CLR_RUNS") or ROOT / "data" / "cache" / "runs").expanduser()

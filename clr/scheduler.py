@@ -19,7 +19,7 @@ from clr.policies.words import NamesOurArguments
 
 __all__ = ["PolicyLR"]
 
-_BLOCK = 1024  # policy values computed at once: a step then costs a list index
+_BLOCK = 1024  # policy values computed together, so that a step mostly reads a list
 
 
 class PolicyLR(NamesOurArguments, LRScheduler):
@@ -33,16 +33,17 @@ class PolicyLR(NamesOurArguments, LRScheduler):
                 optimizer.step()
                 scheduler.step()  # after every batch, not once per epoch
 
-    `policy` may be a list, one policy per parameter group. `momentum`, a policy too (such as
-    `CyclicalMomentum`), drives the momentum, for the Adam family `betas[0]`; without it the
-    momentum is left alone. A momentum below 0, or of 1 or more, is a ValueError at the
-    iteration where the policy reaches it. What the optimizer or an earlier scheduler had as lr
-    plays no part. `last_epoch`, PyTorch's word, is the last iteration that is done, -1 at the
-    start: with k, the next is k + 1.
+    `policy` may be a list, one policy per parameter group. `momentum` is also a policy (such as
+    `CyclicalMomentum`) and sets the momentum, which is `betas[0]` for the Adam family. Without
+    it the momentum does not change. When the policy reaches a momentum below 0, or of 1 or
+    more, ValueError is raised. The lr that the optimizer or an earlier scheduler has set is
+    ignored. `last_epoch` (PyTorch's name) is the last iteration that is done, -1 at the start:
+    with `last_epoch=k` the next one is k + 1.
 
-    The state is the iteration, the rates and the policies, as plain values. Loading it sets the
-    optimizer's lr at once; ValueError if it was saved under other policies (to go on under a
-    new one, also a longer one, build `PolicyLR(optimizer, new, last_epoch=k)`).
+    The state holds the iteration, the rates and the policies, as plain values. Loading it sets
+    the optimizer's lr at once. It raises ValueError if the state was saved with other policies.
+    To continue with a new policy, such as a longer one, build
+    `PolicyLR(optimizer, new, last_epoch=k)`.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
                 self._add_missing_buffers(group["params"])
 
     def _add_missing_buffers(self, parameters: list[Tensor]) -> None:
-        """The momentum buffers that `RMSprop` makes only if its first step has a momentum."""
+        """Add the momentum buffers; RMSprop makes them only if its first step has momentum."""
         for each in parameters:
             state = self.optimizer.state.get(each)
             if state and "momentum_buffer" not in state:
@@ -144,7 +145,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
     def step(self, epoch: int | None = None) -> None:
         """Set the rates of the next iteration, to be called after `optimizer.step()`.
 
-        `epoch`, PyTorch's word, is an iteration to go to instead. A step that raises leaves
+        `epoch` (PyTorch's name) is an iteration to go to instead. A step that raises leaves
         the scheduler and the optimizer as they were.
         """
         if epoch is not None:
@@ -162,7 +163,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
             raise
 
     def _go_to(self, iteration: int) -> None:
-        """The rates of that iteration, in the optimizer and as the last."""
+        """Set the rates of that iteration in the optimizer, and as the last rates."""
         self._at(iteration)  # raises before anything has changed
         self.last_epoch = iteration
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
@@ -179,7 +180,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Go on where `state_dict` was taken; the dict is left as it is.
+        """Continue from where `state_dict` was saved; the dict is not changed.
 
         A state that is refused leaves the scheduler and the optimizer as they were.
         """
@@ -204,9 +205,9 @@ class PolicyLR(NamesOurArguments, LRScheduler):
                 f"the saved state has {len(rates)} parameter groups, the optimizer "
                 f"{len(groups)}"
             )
-        if iteration >= 0:  # else not begun, in a SequentialLR
+        if iteration >= 0:  # -1: not begun yet, in a SequentialLR
             self._go_to(iteration)
-        # within a SequentialLR the rates are another scheduler's: as they were
+        # in a SequentialLR another scheduler may have set the rates: restore the saved ones
         for group, lr in zip(groups, rates, strict=True):
             _set(group, "lr", lr)
         self.last_epoch, self._last_lr = iteration, [*rates]

@@ -52,7 +52,7 @@ def _code_cells(notebook) -> list:
 
 
 def _task(path: Path, params: str, given: dict) -> _Task:
-    """One notebook with its checked parameters: its file's in params/, then those given."""
+    """One notebook with checked parameters: those of its file in params/, and `given`."""
     import nbformat
 
     cells = _code_cells(nbformat.read(path, as_version=4))
@@ -75,9 +75,9 @@ def _tasks(params: str, only: Sequence[str], given: Sequence[tuple[str, str]]) -
 
 
 def _results(out: Path, params: str, given: Sequence[tuple[str, str]]) -> Path:
-    """The folder for the results, which is made; ValueError if it cannot be written.
+    """Create the folder for the results; ValueError if it cannot be written.
 
-    Changed parameters get a folder of their own, beside the one they differ from.
+    Changed parameters get a separate folder, with the changes in its name.
     """
     changes = "".join(f",{name}={value}" for name, value in given)
     folder = Path(out) / (params + re.sub(r"[^\w.,=+-]+", "_", changes))
@@ -105,14 +105,14 @@ def _execute(task: _Task, folder: Path, progress: Progress) -> Path:
     for stale in (done, failed, done.with_suffix(".html")):
         stale.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="clr-") as sockets:
-        # sockets in a folder of their own: no TCP port is opened, no two kernels meet
+        # sockets in a separate folder: no TCP port is opened, and kernels share no socket
         kernel = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{sockets}/kernel"}
         try:
             papermill.execute_notebook(
                 task.notebook,
                 partial,
                 parameters=task.values,
-                progress_bar=False,  # ours shows all notebooks that run
+                progress_bar=False,  # our own bar shows all running notebooks
                 on_cell_execute=lambda **_: progress.begin_cell(name),
                 config=Config({"KernelManager": kernel}),
             )
@@ -124,7 +124,7 @@ def _execute(task: _Task, folder: Path, progress: Progress) -> Path:
             said = f"cell [{error.exec_count}]: {error.ename}: {error.evalue}"
             raise Failed(f"{said}\n    {failed} shows how far it came") from None
     executed = _code_cells(nbformat.read(partial, as_version=4))
-    if any(cell.execution_count is None for cell in executed):  # papermill says "completed"
+    if any(cell.execution_count is None for cell in executed):  # papermill reports no error
         partial.replace(failed)
         raise Failed("it ended before its last cell")
     partial.replace(done)
@@ -132,7 +132,7 @@ def _execute(task: _Task, folder: Path, progress: Progress) -> Path:
 
 
 def _page(task: _Task, folder: Path, progress: Progress) -> tuple[str, float]:
-    """Execute one notebook and write its page: (its entry in the index, seconds)."""
+    """Execute one notebook and write its page; returns (its entry in the index, seconds)."""
     from clr.notebooks import pages
 
     begun = time.monotonic()
@@ -143,15 +143,15 @@ def _page(task: _Task, folder: Path, progress: Progress) -> tuple[str, float]:
 
 
 def _message(error: Exception) -> str:
-    """An error in print, without the colours of a traceback."""
+    """An error as text, without the colours of a traceback."""
     text = f"{error}" if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def _run_all(tasks: Sequence[_Task], folder: Path, jobs: int) -> tuple[dict[str, str], int]:
-    """Run the notebooks, `jobs` at a time: ({name: its entry in the index}, how many failed).
+    """Run the notebooks, `jobs` at a time; KeyboardInterrupt stops the kernels.
 
-    KeyboardInterrupt stops the kernels.
+    Returns ({name: its entry in the index}, how many failed).
     """
     from clr.notebooks import pages
 

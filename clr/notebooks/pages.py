@@ -53,14 +53,14 @@ class _Exporter(HTMLExporter):
     def markdown2html(self, context, source):
         return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
 
-    # nbconvert finds out by this mark that the filter wants the template's context
+    # this mark tells nbconvert that the filter takes the template's context
     markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg
 
 
 class SmallFigures(Preprocessor):
     """nbconvert's last step for the committed notebooks: figures with 128 colours.
 
-    Lines and text look the same in a third of the bytes.
+    Lines and text look the same, and the files have a third of the size.
     """
 
     def preprocess_cell(self, cell, resources, index):
@@ -118,7 +118,7 @@ def write_notebook(path: Path) -> str:
 
 
 def failed(folder: Path, name: str, message: str) -> str:
-    """The index entry of a notebook that failed, with a link to how far it came."""
+    """The index entry of a notebook that failed, with a link to the notebook so far."""
     file, link = folder / f"{name}.failed.ipynb", ""
     if file.exists():
         link = f'<p><a href="{file.name}">{file.name}</a> shows how far it came.</p>'

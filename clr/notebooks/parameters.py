@@ -1,7 +1,7 @@
 """A notebook's parameters: the literals of its cell tagged `parameters`.
 
-Each is written `name: type = value  # help`. papermill passes other values, but
-only warns of an unknown name and takes any type; these checks stop both.
+Each is written `name: type = value  # help`. papermill can replace the values, but it only
+warns of an unknown name and accepts any type; the checks here refuse both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _problem(name: str, value, kind: str) -> str | None:
         with suppress(ValueError, OverflowError):
             number = float(value) if kind == "float" else int(float(value))
             text = repr(number)
-            if "." not in text:  # YAML takes 1e-05 for a text, too
+            if "." not in text:  # YAML reads 1e-05 as text, too
                 text = text.replace("e", ".0e")
             if number == float(value) and yaml.safe_load(text) == number:
                 hint = f" (YAML reads {value} as text; write {text})"

@@ -1,4 +1,4 @@
-"""How far a run of the notebooks is: one line per notebook and, on a terminal, a bar."""
+"""The progress of a run of the notebooks: a line per notebook and, on a terminal, a bar."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Progress:
     """Prints a line for each notebook that ends and, on a terminal only, draws a bar below.
 
     The bar names the cell that each running notebook is at, and estimates the time left from
-    the cells that are done. Notebooks run in several threads: these only note the cells that
-    they begin, and the thread that waits for them draws, so that there is one bar for all.
+    the cells that are done. Notebooks run in several threads, which only note the cells that
+    they begin. The thread that waits for them draws one bar for all.
     """
 
     def __init__(self, cells: Mapping[str, int]):

@@ -11,7 +11,7 @@ class Statement(Enum):
     """A statement of a paper; its value is the sentence that tables show."""
 
     THIRD = "Cycles reach the accuracy of the fixed rate in about a third of the iterations"
-    AS_LONG = "After as many iterations, cycles are ahead of the fixed rate"
+    AS_LONG = "In equally many iterations, cycles are better than the fixed rate"
     DECAY = "triangular2 is better than a rate that only decays"
     EXP_RANGE = "exp_range is better than the fixed rate"
     EXP_RANGE_EXP = "exp_range is better than exp"

@@ -1,4 +1,4 @@
-"""Learning-rate policies: small frozen values, pure functions of the iteration.
+"""Learning-rate policies: small immutable objects that are functions of the iteration.
 
     >>> policy = Triangular(base_lr=0.001, max_lr=0.006, stepsize=2000)
     >>> policy(0), policy(2000), policy(4000)
@@ -10,7 +10,7 @@ array of the same shape. A policy holds no counter and no optimizer: it can be
 printed, compared, hashed, drawn before it is used, and written as JSON with
 `to_dict` and read back with `policy_from_dict`.
 
-A policy of your own is one class; see `Policy`.
+To write a policy of your own, define one class; see `Policy`.
 """
 
 from clr.policies.base import Policy, known, policy_from_dict

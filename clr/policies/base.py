@@ -1,6 +1,6 @@
-"""What a learning-rate policy is: a frozen value, a pure function of the iteration.
+"""The base class of learning-rate policies: immutable functions of the iteration.
 
-The policies themselves are in `clr.policies.kinds`; this is what they have in common.
+The policies themselves are in `clr.policies.kinds`; this module holds what they share.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _LAST = 2**63 - 1  # the last iteration that an int64 holds
 
 
 def _are_integers(t: np.ndarray) -> bool:
-    """Whether an array holds integers; those beyond 64 bits are in it as objects."""
+    """Whether an array holds integers; numpy stores those beyond 64 bits as objects."""
     if t.dtype.kind == "O":
         return t.size > 0 and all(isinstance(each, int) for each in t.flat)
     return t.dtype.kind in "iu"
 
 
 def between(low: float, high: float, share: np.ndarray) -> np.ndarray:
-    """`low` where share is 0, `high` where it is 1, both to the last bit."""
+    """Interpolate from `low` (at share 0) to `high` (at share 1); both ends are exact."""
     values = low * (1.0 - share) + high * share
     return np.clip(values, min(low, high), max(low, high))
 
@@ -71,16 +71,16 @@ class Policy(NamesOurArguments, ABC):
     is allowed, when a field is out of range.
     """
 
-    name: ClassVar[str]  # of the class, as in `class Warm(Policy, name="warm")`
+    name: ClassVar[str]  # given as in `class Warm(Policy, name="warm")`
 
     def __init_subclass__(cls, name: str, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # a class whose function has returned may still wait for the garbage collector
+        # a class that a function has defined may still wait for the garbage collector
         if _taken(name, cls):
             gc.collect()
         if _taken(name, cls):
             raise ValueError(
-                f"the name of a policy must be its own; {name!r} is the name of "
+                f"the name of a policy must be unique; {name!r} is the name of "
                 f"{_path(known()[name])} and of {_path(cls)}"
             )
         cls.name = name
@@ -99,7 +99,7 @@ class Policy(NamesOurArguments, ABC):
     def end(self) -> int | None:
         """The last iteration the policy is defined for; None if it has no end.
 
-        With `past_end="cycle"` it starts again there, as if it were iteration 0.
+        With `past_end="cycle"` the policy starts again there: `end` is like iteration 0.
         """
         return None
 
@@ -120,7 +120,7 @@ class Policy(NamesOurArguments, ABC):
     @overload
     def __call__(self, iteration: npt.ArrayLike) -> np.ndarray: ...
     def __call__(self, iteration: npt.ArrayLike) -> float | np.ndarray:
-        """The value at `iteration`, an integer (float back) or an array of them.
+        """The value at `iteration`: a float for an integer, an array for an array of integers.
 
         Raises TypeError for anything but integers, ValueError below 0 and past
         the end of a policy that has one (see `past_end`).
@@ -142,7 +142,7 @@ class Policy(NamesOurArguments, ABC):
         return float(values) if t.ndim == 0 else values
 
     def _inside(self, t: np.ndarray) -> np.ndarray:
-        """Iterations past the end of a policy that has one, as `past_end` says."""
+        """The iterations `t`; those past the policy's end are changed as `past_end` says."""
         if self.end is None or not t.size or t.max() < self.end:
             return t
         if self.past_end == "cycle":
@@ -178,9 +178,9 @@ def _plain(value: Any) -> Any:
 
 
 def known() -> dict[str, type[Policy]]:
-    """Every policy class there is by its name, those defined outside this package too.
+    """All policy classes by name, including those defined outside this package.
 
-    Of a class that was defined again (a notebook's cell that was executed again), the newest.
+    If a class was defined again (a notebook cell was executed again), the newest counts.
     """
     found: dict[str, type[Policy]] = {}
     left = Policy.__subclasses__()
@@ -205,7 +205,7 @@ def _taken(name: str, cls: type[Policy]) -> bool:
 def policy_from_dict(data: dict) -> Policy:
     """The policy that `to_dict` wrote.
 
-    Raises ValueError naming an unknown policy, wave or field and the known ones.
+    Raises ValueError for an unknown policy, wave or field; the message names the known ones.
     """
     values, policies = dict(data), known()
     cls = policies.get(name := values.pop("policy", None))
@@ -219,7 +219,7 @@ def policy_from_dict(data: dict) -> Policy:
 
 
 def _from_plain(value: Any, check: Callable | None = None) -> Any:
-    """The inverse of `_plain`; a name is a wave's where the field's check is that of a wave."""
+    """The inverse of `_plain`; a string is a wave's name if `a_wave` checks the field."""
     if isinstance(value, dict):
         return policy_from_dict(value)
     if isinstance(value, (list, tuple)):

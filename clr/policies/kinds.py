@@ -1,4 +1,4 @@
-"""The policies: those of the papers, of Caffe, and the readings that others have of them.
+"""The policies of the papers and of Caffe, and how other implementations read them.
 
 "CLR" is arXiv 1506.01186 (v6), "1cycle" is arXiv 1803.09820.
 """
@@ -31,9 +31,9 @@ class Fixed(Policy, name="fixed"):
 
 @dataclass(frozen=True, repr=False)
 class Step(Policy, name="step"):
-    """`base_lr`, times `gamma` at each of the iterations `drops` (Caffe's "multistep").
+    """`base_lr`, multiplied by `gamma` at each iteration in `drops` (Caffe's "multistep").
 
-    Caffe's CIFAR-10 baseline is `Step(0.001, drops=(60_000, 65_000))` to 70,000.
+    Caffe's CIFAR-10 baseline is `Step(0.001, drops=(60_000, 65_000))` for 70,000 iterations.
     """
 
     base_lr: Annotated[float, a_rate]
@@ -91,10 +91,10 @@ class Decay(Policy, name="decay"):
 
 @dataclass(frozen=True, repr=False)
 class Triangular(Policy, name="triangular"):
-    """Between `base_lr` and `max_lr` and back, for ever (CLR 3.1).
+    """From `base_lr` up to `max_lr` and back, cycle after cycle (CLR 3.1).
 
-    `stepsize`: iterations from `base_lr` up to `max_lr`; `stepsize_down`: back, if it differs.
-    Cycles begin at exactly `base_lr`, tops are exactly `max_lr`.
+    The way up takes `stepsize` iterations, the way down `stepsize_down` (by default as many).
+    Cycles begin at exactly `base_lr`, and their tops are exactly `max_lr`.
     """
 
     base_lr: Annotated[float, a_rate]
@@ -147,7 +147,7 @@ class ExpRange(Triangular, name="exp_range"):
     """`Triangular` with both bounds shrinking by `gamma**t` (CLR 3.1).
 
     The paper: "each boundary value declines by an exponential factor". The two other
-    readings in circulation are the classes below.
+    common readings are the classes below.
     """
 
     gamma: Annotated[float, checks.gamma]
@@ -196,9 +196,10 @@ class CyclicalMomentum(Policy, name="cyclical_momentum"):
         rate = ExpRangeAmplitude(0.001, 0.006, stepsize=2000, gamma=0.9999)
         PolicyLR(sgd, rate, momentum=CyclicalMomentum(0.8, 0.9, rate))
 
-    From `max_momentum` down to `base_momentum` while the rate of `lr_policy` rises, and back;
-    where the policy makes the rate's swing smaller, the momentum's becomes smaller by the same
-    factor. The opposite direction is that of 1803.09820, "Cyclical momentum". For Triangular,
+    It falls from `max_momentum` to `base_momentum` while the rate of `lr_policy` rises, and
+    then rises again. Where the policy makes the rate's amplitude smaller, the momentum's
+    amplitude becomes smaller by the same factor. That the momentum moves in the opposite
+    direction of the rate is from 1803.09820, "Cyclical momentum". For Triangular,
     Triangular2 and ExpRangeAmplitude the values are those of PyTorch's `CyclicLR` with
     `cycle_momentum=True`.
     """
@@ -213,10 +214,10 @@ class CyclicalMomentum(Policy, name="cyclical_momentum"):
 
 @dataclass(frozen=True, repr=False)
 class OneCycle(Policy, name="one_cycle"):
-    """1cycle as its author ran it (1803.09820, read off his logs).
+    """1cycle as its author ran it (1803.09820, read from his logs).
 
-    Up from `base_lr` to `max_lr` in `stepsize` iterations, down to zero in as many, and
-    `base_lr / 1000` from there on.
+    The rate rises from `base_lr` to `max_lr` in `stepsize` iterations, falls to 0 in as many,
+    and is `base_lr / 1000` after that.
     """
 
     base_lr: Annotated[float, a_rate]
@@ -234,8 +235,8 @@ class OneCycle(Policy, name="one_cycle"):
 class OneCycleMomentum(Policy, name="one_cycle_momentum"):
     """The momentum that goes with `OneCycle`: high where the rate is low.
 
-    From `max_momentum` down to `base_momentum` in `stepsize` iterations and back;
-    every further cycle goes half as deep (1803.09820 appendix A.2, and the logs).
+    It falls from `max_momentum` to `base_momentum` in `stepsize` iterations and rises again;
+    each further cycle has half the amplitude (1803.09820 appendix A.2, and the logs).
     """
 
     base_momentum: Annotated[float, checks.momentum]
@@ -273,7 +274,7 @@ class RangeRamp(Policy, name="range_ramp"):
 
 @dataclass(frozen=True, repr=False)
 class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
-    """`RangeRamp` that multiplies by the same factor at each iteration; not from 0."""
+    """`RangeRamp` that grows by the same factor at each iteration; it cannot start at 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -308,8 +309,9 @@ class Stages(Policy, name="stages"):
     """Policies one after another, each with a counter of its own (Caffe's
     `start_lr_policy`).
 
-    `stages` holds (policy, iterations) pairs. The end itself has the last policy's value at
-    its own end, unless it starts again; `past_end` says what comes after it.
+    `stages` holds (policy, iterations) pairs. At the iteration `end` the last policy goes on
+    for one more iteration, unless `past_end` is "cycle": then the first stage starts again.
+    `past_end` also says what comes after `end`.
     """
 
     stages: Annotated[tuple[tuple[Policy, int], ...], _stages]

@@ -1,4 +1,4 @@
-"""The arguments of PyTorch's `CyclicLR` and `OneCycleLR`, and what stands for them here."""
+"""The arguments of PyTorch's `CyclicLR` and `OneCycleLR`, and what replaces them here."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ _ADVICE = {
 
 
 class NamesOurArguments:
-    """Base of a class whose constructor is told PyTorch's name of an argument, and names ours.
+    """Base of a class whose constructor refuses PyTorch's argument names and suggests ours.
 
-    Raises TypeError for such an argument, unless the class has one of that name, too.
+    Raises TypeError for such an argument, unless the class also has one of that name.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """A new instance, if every argument has its name here."""
+        """A new instance; TypeError for an argument that has only PyTorch's name."""
         if theirs := [name for name in kwargs if name in _ADVICE]:
             ours = inspect.signature(cls.__init__).parameters
             for name in theirs:

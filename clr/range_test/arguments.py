@@ -1,4 +1,4 @@
-"""Arguments of a range test that cannot be meant are refused before anything runs."""
+"""Checks of the arguments of a range test, made before anything runs."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def check_batches(batches: object, has_unpack: bool) -> None:
 
 
 def check_function(name: str, value: object) -> None:
-    """TypeError unless it is a function or called like one."""
+    """TypeError unless it is a function or another callable, but not a class."""
     if not callable(value) or isinstance(value, type):
-        raise TypeError(f"{name} must be a function or called like one; got {described(value)}")
+        raise TypeError(f"{name} must be a function or a callable; got {described(value)}")
 
 
 def check_policy(policy: object) -> None:

@@ -17,7 +17,7 @@ def pair(batch: Any) -> tuple[Any, Any]:
         return batch[0], batch[1]
     raise TypeError(
         "batches must yield pairs (inputs, targets), or unpack must be a function that makes "
-        f"such a pair of a batch; got {described(batch)}"
+        f"such a pair from a batch; got {described(batch)}"
     )
 
 
@@ -26,7 +26,8 @@ def endless(
 ) -> Iterator[tuple[Any, Any]]:
     """(inputs, targets) on `device`, pass after pass.
 
-    ValueError if there are no batches, or none any more; TypeError if `unpack` gives no pair.
+    ValueError if there are no batches, or none in a later pass; TypeError if `unpack` returns
+    no pair.
     """
     passes = 0
     while True:
@@ -50,12 +51,12 @@ def endless(
 
 
 def outputs_of(model: Callable, inputs: Any) -> Any:
-    """What the model makes of `inputs`; a dict's items are its keyword arguments."""
+    """The model's outputs for `inputs`; a dict is passed as keyword arguments."""
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 def is_one_batch(batches: object) -> bool:
-    """Whether it is rather one batch than an iterable of batches."""
+    """Whether it looks like one batch instead of an iterable of batches."""
     if isinstance(batches, tuple | list):
         return len(batches) > 0 and all(isinstance(part, Tensor) for part in batches)
     return isinstance(batches, Tensor | Mapping)

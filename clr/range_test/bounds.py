@@ -2,9 +2,9 @@
 
 The paper (CLR 3.3) reads accuracy by eye: base_lr where it starts to rise, max_lr where the
 rise slows, gets ragged or turns into a fall; or base_lr as a third or a fourth of max_lr. Of
-these three ends "accuracy" takes the first, which repeats from seed to seed, and "falls" the
-last, which does so much less. The methods that read the loss are what other tools do; they
-give one rate.
+these three choices of max_lr, the method "accuracy" takes the first, which varies little
+between seeds, and "falls" takes the last, which varies much more. Other tools use the methods
+that read the loss; these give one rate.
 
 Every reading depends on the length of the ramp: the longer it is, the more steps the network
 has made before a rate is reached, and the lower is the rate at which accuracy rises. Use the
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from clr.range_test.run import RangeTest
 
 WINDOW = 5  # rows in the running median
-START, SLOW = 0.25, 0.9  # shares of the curve's whole rise: it is under way, it slows down
-FALL = 0.1  # the share that has to be lost again
-FLAT = 0.05  # a rise below this is none
-LATE = 0.85  # a rise that ends in the rows after that has not been seen to end
-# A run of fewer iterations is not read. How the bounds of method "accuracy" (medians of three
-# seeds) depend on the length of a ramp from 0 to 1, measured on the digits in batches of 50 (2
-# and 5 layers, a convolution; with momentum but for the first):
+START, SLOW = 0.25, 0.9  # shares of the whole rise, at which base_lr and max_lr are read
+FALL = 0.1  # the share of the rise that counts as a fall when it is lost
+FLAT = 0.05  # a curve that rises by less is flat
+LATE = 0.85  # a rise that goes on beyond this share of the rows has no visible end
+# A run of fewer iterations than `SHORT` is not read. This table shows how the bounds of the
+# method "accuracy" (medians of three seeds) depend on the length of a ramp from 0 to 1. They
+# were measured on the digits in batches of 50, all but the first row with momentum:
 #
 #     iterations      20         40         80        160        420         6000
 #     2 layers    0.38 0.74  0.33 none  0.21 0.57  0.13 0.52  0.096 0.33  0.027 0.090
@@ -43,16 +43,18 @@ LATE = 0.85  # a rise that ends in the rows after that has not been seen to end
 #     5 layers    0.72 0.81  0.46 0.68  0.36 0.59  0.25 0.38  0.139 0.24  0.033 0.057
 #     convolution 0.22 0.57  0.11 0.30  0.06 0.15  0.04 0.09  0.020 0.06  0.013 0.020
 #
-# From 160 iterations on, a ramp four times as long gives 0.4 to 0.8 of both, mostly half: this
-# is said with every reading. With 20 or 40 iterations, max_lr lies at 0.3 to 0.8 of the ramp's
-# end whatever the network, because none can learn in the few steps before: the reading says
-# where the ramp ends and not what the network bears. The limit is drawn between the two.
+# From 160 iterations on, a ramp four times as long multiplies both bounds by 0.4 to 0.8, mostly
+# by about a half; every reading says so. With 20 or 40 iterations, max_lr is 0.3 to 0.8 of the
+# ramp's end for every network, because no network can learn in so few steps: the reading
+# depends on the end of the ramp, not on the network. `SHORT` is between these two cases.
 SHORT = 100
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a range test says. `base_lr` or `max_lr` is None where it can't; `why` says why.
+    """The bounds that a range test gives; None for a bound that it cannot give.
+
+    `why` says how they were read, or why one is missing.
 
     `seeds` holds (base_lr, max_lr) read off each seed's own curve. The bounds are their
     medians, given only where more than half of the seeds have a reading.
@@ -65,7 +67,7 @@ class Bounds:
     seeds: tuple[tuple[float | None, float | None], ...] = ()
 
     def spread(self) -> dict[str, float]:
-        """Largest over smallest across the seeds, of each bound; NaN for fewer than two."""
+        """The ratio of the largest to the smallest value per bound; NaN for fewer than two."""
         ratios = {}
         for i, name in enumerate(("base_lr", "max_lr")):
             values = [value for each in self.seeds if (value := each[i]) is not None]
@@ -92,15 +94,15 @@ def _rise(accuracy: np.ndarray) -> tuple[np.ndarray, int, float]:
 
 
 def _crossing(lr: np.ndarray, smooth: np.ndarray, level: float, first: int) -> float:
-    """The rate at which the curve comes to `level`, on its way to row `first`."""
+    """The rate at which the curve reaches `level`, between row `first` and the row before."""
     before, after = smooth[first - 1], smooth[first]
     share = (level - before) / (after - before)
     return float(lr[first - 1] + share * (lr[first] - lr[first - 1]))
 
 
 def _by_accuracy(lr: np.ndarray, accuracy: np.ndarray, broke: bool) -> Reading:
-    """base_lr: the rate from which on a quarter of the whole rise is done, up to the top.
-    max_lr: the rate at which nine tenths of it are done for the first time since then.
+    """base_lr: the rate from which the curve stays above a quarter of its rise, up to its top.
+    max_lr: the first rate after base_lr at which it has reached nine tenths of its rise.
     """
     smooth, top, low = _rise(accuracy)
     rise = smooth[top] - low
@@ -117,8 +119,8 @@ def _by_accuracy(lr: np.ndarray, accuracy: np.ndarray, broke: bool) -> Reading:
 
 
 def _until_it_falls(lr: np.ndarray, accuracy: np.ndarray, broke: bool) -> Reading:
-    """base_lr as above; max_lr: the last rate before accuracy is a tenth of the rise below its
-    best so far.
+    """base_lr: as in `_by_accuracy`. max_lr: the last rate before accuracy has fallen, from its
+    best value so far, by a tenth of the rise.
     """
     base, _, why = _by_accuracy(lr, accuracy, broke)
     if base is None:
@@ -128,7 +130,7 @@ def _until_it_falls(lr: np.ndarray, accuracy: np.ndarray, broke: bool) -> Readin
     best = np.maximum.accumulate(smooth[after])
     fallen = best - smooth[after] > FALL * (smooth[top] - low)
     if not fallen.any():
-        if broke:  # that was the fall
+        if broke:  # the divergence counts as the fall
             return base, float(lr[-1]), "read off"
         return base, None, "it never falls: raise the range's end"
     return base, float(lr[after][max(0, int(np.argmax(fallen)) - 1)]), "read off"
@@ -168,7 +170,7 @@ METHODS = {
 
 
 def _read(curve: pd.DataFrame, column: str, method: str, ended: str) -> Reading:
-    """What one curve says, whose missing values are left out."""
+    """The bounds that one curve gives; its missing values are left out."""
     lr, values = curve["lr"].to_numpy(float), curve[column].to_numpy(float)
     there, iterations = np.isfinite(values), int(curve["iteration"].iloc[-1])
     broke = ended != "finished"
@@ -189,7 +191,7 @@ def _read(curve: pd.DataFrame, column: str, method: str, ended: str) -> Reading:
 
 
 def _median(readings: Sequence[float | None]) -> float | None:
-    """Their median, or None unless more than half of them are there."""
+    """The median of the readings; None unless more than half of the seeds have one."""
     there = [value for value in readings if value is not None]
     return float(np.median(there)) if 2 * len(there) > len(readings) else None
 
@@ -201,7 +203,7 @@ def read(test: RangeTest, method: str = "accuracy") -> Bounds:
     pairs = zip(test.curves, test.ended, strict=True)
     singly = [_read(curve, column, method, ended) for curve, ended in pairs]
     base, top = _median([each[0] for each in singly]), _median([each[1] for each in singly])
-    # where there is no max_lr: the reason of the seeds that have none
+    # if there is no max_lr, count only the reasons of the seeds that have none
     whys = [why for _, high, why in singly if top is not None or high is None]
     why = Counter(whys).most_common(1)[0][0]
     return Bounds(base, top, method, why, tuple((low, high) for low, high, _ in singly))

@@ -33,7 +33,9 @@ def draw(
     loss = bounds is not None and bounds.method.startswith("loss")
     table = column("train_loss" if loss else watched).dropna(how="all")
     ax.plot(table.index, table, color=colour, lw=0.8, alpha=0.6)
-    grid = table[table[table.count().idxmax()].notna()]  # not the rows where one seed broke off
+    grid = table[
+        table[table.count().idxmax()].notna()
+    ]  # without the last rows of diverged seeds
     median, label = grid.median(axis=1), f"median (n = {table.shape[1]})"
     if bounds is not None:
         median, label = pd.Series(smoothed(median), median.index), f"{label}, smoothed"
@@ -59,7 +61,7 @@ def draw(
 
 
 def _mark(ax: Axes, bounds: Bounds, median: pd.Series, bottom: float) -> None:
-    """Each bound: a point on the median and a line down from it; each seed's own: a tick."""
+    """Mark each bound: a point on the median, a line down from it, and a tick per seed."""
     marks = (
         ("base_lr", bounds.base_lr, [base for base, _ in bounds.seeds], ":", "black"),
         ("max_lr", bounds.max_lr, [top for _, top in bounds.seeds], "--", HIGHEST),

@@ -1,4 +1,4 @@
-"""`with restored(model, …):` what happens inside leaves nothing behind."""
+"""`with restored(model, …):` at the end, everything is as it was before."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def restored(
     scaler: torch.amp.GradScaler | None = None,
     batches: object = None,
 ) -> Iterator[None]:
-    """Puts back, whatever happens inside, and in place:
+    """Restores the following in place, also after an error:
 
-    parameters, gradients and buffers; which parameters want gradients; train or eval mode of
-    every module; the optimizer's groups and state; the scaler; python's, numpy's, torch's and
-    CUDA's random states; the generator and the persistent workers of a DataLoader, and the
-    position of batches that have a `state_dict`. Needs room for a second copy of all tensors.
+    parameters, gradients and buffers; which parameters require gradients; train or eval mode
+    of every module; the optimizer's groups and state; the scaler; Python's, numpy's, torch's
+    and CUDA's random states; the generator and the persistent workers of a DataLoader, and the
+    position of batches that have a `state_dict`. Needs memory for a second copy of all tensors.
     """
     undo = [*_of_model(model), *_of_random_states(batches)]
     if optimizer is not None:
@@ -47,7 +47,7 @@ def _call(function: Callable, *arguments: Any) -> Callable[[], Any]:
 
 
 def _kept(value: Any) -> Callable[[], Any]:
-    """A function that returns `value` as it is now: the same tensor, or an equal copy."""
+    """A function that returns `value` as it is now: the tensor, refilled, or else a copy."""
     if not isinstance(value, Tensor):
         saved = copy.deepcopy(value)
         return lambda: saved
@@ -62,7 +62,7 @@ def _kept(value: Any) -> Callable[[], Any]:
 
 
 def _dictionary(values: dict, skip: Container[str] = ()) -> Callable[[], None]:
-    """A function that gives a dictionary the keys and values it has now."""
+    """A function that restores the keys and values that a dictionary has now."""
     saved = {k: _kept(v) for k, v in values.items() if k not in skip}
 
     def back() -> None:
@@ -79,7 +79,7 @@ def _of_model(model: nn.Module) -> Iterator[Callable[[], Any]]:
         yield _dictionary(module._parameters)
         yield _dictionary(module._buffers)
     for parameter in model.parameters():
-        # the gradients' own tensors are not written to: every step makes new ones
+        # the gradients need no copy: every step makes new tensors for them
         yield _call(setattr, parameter, "grad", parameter.grad)
         yield _call(parameter.requires_grad_, parameter.requires_grad)
 
@@ -109,9 +109,9 @@ def _of_random_states(batches: object) -> Iterator[Callable[[], Any]]:
 
 
 def _of_workers(batches: object) -> Iterator[Callable[[], Any]]:
-    """Persistent workers that the loader has are set aside: what happens inside starts its own.
+    """Set the loader's persistent workers aside, so that the code inside starts new ones.
 
-    They keep their random states that way, and the loader its place in a pass.
+    The workers thus keep their random states, and the loader keeps its position in a pass.
     """
     if isinstance(batches, DataLoader) and batches.persistent_workers:
         yield _call(setattr, batches, "_iterator", batches._iterator)

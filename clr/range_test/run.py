@@ -28,9 +28,9 @@ COLUMNS = ["iteration", "lr", "train_loss", "train_accuracy", "test_accuracy"]
 
 
 def accuracy(outputs: Any, targets: Any) -> float:
-    """The share of the rows of `outputs`, (N, classes), whose largest is at `targets`, (N,).
+    """The share of rows of `outputs` (N, classes) whose largest value is at `targets` (N,).
 
-    TypeError or ValueError for any other shapes and for targets that are no whole numbers.
+    TypeError or ValueError for other shapes and for targets that are not whole numbers.
     """
     rule = (
         "metric must be given, a function of outputs and targets: the default, accuracy, is "
@@ -59,7 +59,7 @@ class RangeTest:
 
     @classmethod
     def from_runs(cls, runs: Sequence) -> RangeTest:
-        """The range test that runs of a `RangeRamp`, one per seed, amount to."""
+        """The range test that consists of these runs of a `RangeRamp`, one per seed."""
         if not runs:
             raise ValueError("runs must hold at least one run; got none")
         return cls([run.history for run in runs], [run.ended for run in runs])
@@ -73,26 +73,27 @@ class RangeTest:
 
     @property
     def watched(self) -> str:
-        """The accuracy that is read: held-out if there is one."""
+        """The column that is read: test accuracy if there is one, else train accuracy."""
         tested = any(curve["test_accuracy"].notna().any() for curve in self.curves)
         return "test_accuracy" if tested else "train_accuracy"
 
     def bounds(self, method: str = "accuracy") -> Bounds:
         """base_lr and max_lr: each seed's own, read off its curve, and their medians.
 
-        They depend on the length of the ramp, about as one over its square root. They are for
-        half cycles of about that length. A run of fewer than 100 iterations is not read.
+        They are roughly proportional to one over the square root of the ramp's length, and are
+        meant for half cycles of about that length. A run of fewer than 100 iterations is not
+        read.
 
         `method` is one of `clr.range_test.METHODS`; ValueError otherwise.
         """
         return read(self, method)
 
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:
-        """Draw what was watched against the rate: a thin line per seed, and their median.
+        """Plot the accuracy against the rate: a thin line per seed, and their median.
 
-        A cross marks the last test of a seed that diverged.
-        `bounds` are drawn on the smoothed median: a point and a line down from it for base_lr
-        and for max_lr, and on the axis a tick for each seed's own. Draws on `ax` or on a new
+        If `bounds` were read off the loss, the loss is plotted. A cross marks the last test of
+        a seed that diverged. Each bound is a point on the smoothed median with a line down from
+        it, and the bounds of the single seeds are ticks on the axis. Draws on `ax` or on a new
         figure, and returns the axes.
         """
         return draw(self.column, self.watched, self.ended, bounds, ax)
@@ -117,43 +118,46 @@ def lr_range_test(
     reset: Callable[[nn.Module], object] | None = None,
     divergence: float = 4.0,
 ) -> RangeTest:
-    """Train along a ramp of the rate and note loss and accuracy; then put everything back.
+    """Train with a rising rate and record loss and accuracy; then restore everything.
 
     `batches` yields (inputs, targets) again and again, as a DataLoader does. For batches of any
     other form, `unpack(batch)` returns such a pair. Inputs that are a dict are given to the
     model as keyword arguments, any others as its one argument. What the model returns goes to
-    `loss(outputs, targets)` and `metric(outputs, targets)` as it is, be it a tensor, a tuple, a
-    dict or an object. A Hugging Face model whose batches are dicts with their labels:
+    `loss(outputs, targets)` and `metric(outputs, targets)` unchanged, whether it is a tensor, a
+    tuple, a dict or an object. A Hugging Face model whose batches are dicts with their labels:
 
         unpack=lambda batch: (batch, batch["labels"]),
         loss=lambda outputs, labels: outputs.loss,
         metric=lambda outputs, labels: accuracy(outputs.logits, labels),
 
-    `loss` is the mean over a batch. `metric`, called without gradients, has to rise while the
-    model gets better, by more than 0.05 in all, as a share does; the default is `accuracy`, of
-    classes. For a regression give R², for several labels the share of the right ones.
+    `loss` returns the mean over a batch. `metric` is called without gradients. It must rise by
+    more than 0.05 in all while the model gets better, as a share of correct answers does. The
+    default is `accuracy`, for classes. For a regression use R²; for several labels per input
+    use the share of correct labels.
 
-    `policy` is the rate of the first parameter group that is not frozen. The others keep their
-    ratio to it (or have `lr_mult`); a group whose lr is 0 stays at 0. Where a scheduler has set
-    the lr to 0, as a warm-up does at its start, the group's `initial_lr` counts.
+    `policy` is the rate of the first parameter group whose lr is not 0. The other groups keep
+    their ratio to it (or have `lr_mult`); a group whose lr is 0 stays at 0. If a scheduler has
+    set the lr to 0, as a warm-up does at its start, the group's `initial_lr` is used instead.
 
-    Every `every` steps (default: a hundredth of the ramp) a row is written, with the mean of
-    `metric` and of `loss`, and `evaluate(model)`, called in eval mode without gradients. A step
-    takes `accumulate` batches. `autocast` is the context of the forward pass, which must be one
-    that can be entered again, or a function that makes it; `scaler` scales the loss. With
-    `seeds` there is a run for each, which sets python's, numpy's and torch's random states and
-    a loader's own generators (`clr.training.batches.Batches` has a seed of its own, and draws
-    the same batches in each run); `reset(model)` may then draw the weights anew, without it the
-    runs differ in nothing but the batches.
+    A row is written every `every` steps (default: a hundredth of the ramp). It holds the means
+    of `metric` and of `loss`, and the result of `evaluate(model)`, which is called in eval mode
+    without gradients. A step takes `accumulate` batches. `autocast` is the context of the
+    forward pass: a context manager that can be entered again, or a function that makes one.
+    `scaler` scales the loss.
 
-    A model with all its modules in eval mode trains in train mode; in any other, each module
-    keeps its mode, so that batch normalization put into eval mode stays so.
+    With `seeds` there is one run per seed. Each run sets the random states of Python, numpy and
+    torch, and a loader's own generators (`clr.training.batches.Batches` has its own seed, and
+    draws the same batches in each run). `reset(model)` may then draw new weights; without it
+    the runs differ only in their batches.
 
-    A run ends early when the loss is not finite, or its mean since the last row is `divergence`
-    times that of the first row (where that is positive). Parameters, gradients, buffers, modes,
-    optimizer, scaler, random states, and a loader's generators, persistent workers and position
-    are put back, after an error or Ctrl-C too. Raises ValueError or TypeError, naming the
-    argument, for what cannot be meant.
+    If all modules of the model are in eval mode, it trains in train mode. Otherwise each module
+    keeps its mode, so that a batch normalization in eval mode stays in eval mode.
+
+    A run ends early when the loss is not finite, or when its mean since the last row is above
+    `divergence` times that of the first row (if that is positive). Parameters, gradients,
+    buffers, modes, optimizer, scaler, random states, and a loader's generators, persistent
+    workers and position are restored, also after an error or Ctrl-C. Raises ValueError or
+    TypeError, naming the argument, for invalid arguments.
     """
     arguments.check_model(model, batches)
     arguments.check_policy(policy)
@@ -203,7 +207,7 @@ def _context_maker(autocast: Any) -> Callable[[], contextlib.AbstractContextMana
 
 
 def _shares(groups: Sequence[dict]) -> list[float]:
-    """Each group's rate over that of the first group that is not frozen, or its `lr_mult`."""
+    """Each group's `lr_mult`, or its rate divided by the first rate that is not 0."""
     rates = [float(group["lr"]) or float(group.get("initial_lr", 0.0)) for group in groups]
     if len(groups) == 1 and not rates[0]:  # no ratio to keep
         rates = [1.0]
@@ -240,7 +244,7 @@ def _one_loss(loss: Any) -> Tensor:
 
 
 class _Run:
-    """Passes along the ramp."""
+    """Trains along the ramp, once per seed."""
 
     def __init__(
         self,
@@ -257,7 +261,7 @@ class _Run:
         self.shares = _shares(optimizer.param_groups)
 
     def set_rate(self, lr: float) -> None:
-        """The policy's rate, times each group's share."""
+        """Set the rate of each group to `lr` times the group's share."""
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(lr * share)
@@ -266,7 +270,7 @@ class _Run:
 
     def step(self, batches: Iterator, accumulate: int) -> tuple[float, float]:
         """One update: (loss, metric), means over the micro-batches."""
-        self.model.zero_grad(set_to_none=True)  # also what the optimizer does not have
+        self.model.zero_grad(set_to_none=True)  # also for parameters that the optimizer lacks
         losses, metrics = [], []
         for _ in range(accumulate):
             inputs, targets = next(batches)
@@ -287,7 +291,7 @@ class _Run:
         return float(np.mean(losses)), float(np.mean(metrics))
 
     def tested(self, evaluate: Callable[[nn.Module], float] | None) -> float:
-        """What `evaluate` says of the model in eval mode; NaN without it."""
+        """The result of `evaluate(model)` in eval mode; NaN without `evaluate`."""
         if evaluate is None:
             return math.nan
         modes = [(module, module.training) for module in self.model.modules()]

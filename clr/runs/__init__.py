@@ -1,4 +1,4 @@
-"""Runs: one training and its record, the stores they lie in, and sweeps over many of them."""
+"""Runs and their records, the stores that keep the records, and sweeps over many runs."""
 
 from clr.runs.form import NewerFormat
 from clr.runs.names import run_name

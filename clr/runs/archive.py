@@ -24,11 +24,11 @@ def export(runs: Sequence[Run], file: Path):
 
 
 def import_(file: Path, folder: Path) -> tuple[int, int]:
-    """Take the records of an exported file into `folder`; (new ones, ones that were there).
+    """Add the records of an exported file to `folder`; returns how many were (new, known).
 
-    Raises ValueError, having written nothing, if the file holds no record, if it or a record in
-    it is not whole, or if another history of a record is there. Raises NewerFormat if a newer
-    version wrote a record, here or there.
+    Raises ValueError, and writes nothing, if the file holds no record, if it or a record in it
+    is not whole, or if `folder` holds another history of a record. Raises NewerFormat if a
+    newer version wrote a record in the file or in `folder`.
     """
     members = _members(file)
     names = sorted({name.rsplit(".", 1)[0] for name in members})

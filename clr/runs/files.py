@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FOR_RUNS = ". CLR_RUNS names another folder for runs"  # advice
 
 @deferred()
 def write(path: Path, content: bytes, advice: str = ""):
-    """Write a file by way of a temporary one: synced, then renamed.
+    """Write a file as a temporary one, which is synced and then renamed.
 
-    Raises OSError, naming the file and the reason, with the advice; nothing half-written is
-    left, also not after Ctrl-C.
+    Raises OSError with the file, the reason and `advice`. No half-written file is left, not
+    even after Ctrl-C.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -30,7 +30,7 @@ def write(path: Path, content: bytes, advice: str = ""):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        with suppress(OSError):  # what is wrong with the folder is in the message already
+        with suppress(OSError):  # the error raised below says what is wrong
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise not_written(path, error, advice) from error
@@ -54,7 +54,7 @@ def write_sealed(path: Path, content: bytes):
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """The content of the newest whole one of PATH and PATH.before; None if there is none.
+    """The content of PATH, or of PATH.before if PATH is damaged; None if neither is whole.
 
     A damaged file is named in a warning.
     """
@@ -66,7 +66,7 @@ def read_sealed(path: Path) -> bytes | None:
         if seal == hashlib.sha256(content).hexdigest().encode() + b"\n":
             return content
         warnings.warn(f"{file} is damaged; the one before it is used", stacklevel=2)
-        file.unlink()  # or the next write would keep it as the one before
+        file.unlink()  # otherwise the next write would keep it as PATH.before
     return None
 
 

@@ -20,7 +20,7 @@ from clr.runs import names
 from clr.training import VALIDATION, RunConfig, Source, columns
 
 FORMAT = 1
-LEFT = "it is left as it is. Update the package, or let CLR_RUNS name another folder"  # advice
+LEFT = "it is not changed. Update the package, or set CLR_RUNS to another folder"  # advice
 
 
 class NewerFormat(ValueError):
@@ -42,7 +42,7 @@ def check_format(found: object):
 
 @contextmanager
 def _said():
-    """Whatever is wrong with a record's values is a ValueError that says so."""
+    """Turn any error about a record's values into a ValueError that says what is wrong."""
     try:
         yield
     except KeyError as error:
@@ -80,14 +80,14 @@ def _accuracy(name: str, value: object) -> float:
 
 
 def _data_name(name: str, value: object) -> str:
-    """What records call a data set; an image folder's is its last name, without a path."""
+    """Check the name of a data set in a record; an image folder has its name, not its path."""
     folder = Source.parse(value).folder
     if folder is not None and (folder.name == ".." or value != f"folder:{folder.name}"):
         raise ValueError(f"{name} must hold no path; got {value!r}")
     return value
 
 
-# the check of each value, of those that every record has and of those added later
+# the checks of the values that every record has, and (…_ADDED) of those added later
 Checks = dict[str, Callable[[str, object], object]]
 DATA: Checks = {
     "name": _data_name,
@@ -144,7 +144,7 @@ def head(name: str, content: bytes) -> tuple[RunConfig, dict]:
         _last_iteration(config, values["ended"])
     if name != (right := names.run_name(config, data["fingerprint"])):
         raise ValueError(
-            f"it is of another config or of other data than its name says; its name is {right}"
+            f"it has another config or other data than its name says; it must be named {right}"
         )
     return config, values
 
@@ -183,7 +183,7 @@ def history(config: RunConfig, values: dict, content: bytes) -> pd.DataFrame:
         raise ValueError("train_loss must be finite in each row of a finished run")
     final = float(table["test_accuracy"].iloc[-1])
     said = values.get("final_accuracy", final)
-    # read_csv of some versions of pandas rounds the last bit otherwise
+    # in some versions of pandas, read_csv rounds the last bit differently
     if abs(said - final) > 1e-12:
         raise ValueError(f"final_accuracy is {said}, but its CSV ends with {final}")
     return table
@@ -191,10 +191,10 @@ def history(config: RunConfig, values: dict, content: bytes) -> pd.DataFrame:
 
 def _check_iterations(config: RunConfig, last: int, found: pd.Series):
     """ValueError unless there is a row for each test, and no other."""
-    before = range(0, last, config.test_every)  # can be long: it is compared after its length
+    before = range(0, last, config.test_every)  # can be long: its length is compared first
     if len(found) != len(before) + 1 or found.tolist() != [*before, last]:
         ends = f"{found.iloc[0]} to {found.iloc[-1]}"
         raise ValueError(
-            f"its CSV must have a row each {config.test_every} iterations from 0 to {last}; it "
-            f"has {len(found)}: {ends}"
+            f"its CSV must have a row every {config.test_every} iterations from 0 to {last}; "
+            f"it has {len(found)}: {ends}"
         )

@@ -1,4 +1,4 @@
-"""Locks that keep other processes from a run, and that die with their process."""
+"""Locks that keep other processes away from a run, and that end with their process."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from clr.runs import files
 
 
 class Locked(Exception):
-    """Another process is at it."""
+    """Another process holds the lock."""
 
 
 class lock:
-    """`with lock(path):` keeps other processes out; the system frees it at a process's end.
+    """`with lock(path):` keeps other processes out; the system frees it when a process ends.
 
-    Waits for a lock held by another process, or, with `wait=False`, raises Locked. Raises
-    OSError if the folder cannot be written. What a process killed in the middle of `write`
-    left behind of PATH* is removed.
+    Waits for a lock held by another process or, with `wait=False`, raises Locked. Raises
+    OSError if the folder cannot be written. Removes the temporary files of PATH* that a process
+    left when it was killed during `write`.
     """
 
     def __init__(self, path: Path, *, wait: bool = True):
@@ -51,12 +51,12 @@ class lock:
 
     @deferred()
     def __exit__(self, *_):
-        # removed while it is still held: whoever waits for it looks for the record next
+        # it can be removed while it is held: a waiting process looks for the record next
         try:
             if os.name != "nt":
                 self.path.unlink(missing_ok=True)
         finally:
             self._held.release()
-        if os.name == "nt":  # there no open file can be removed
+        if os.name == "nt":  # Windows cannot remove an open file
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a run's record is called: by what was trained, and on which data.
+"""The name of a run's record, made of what was trained and on which data.
 
 The name ends in a hash of the config and the data's fingerprint; no path, device or number of
 threads is in it.

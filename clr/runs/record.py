@@ -21,7 +21,7 @@ from clr.training import RunConfig, Training
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run: what was asked, what came out, and where it was made."""
+    """A run that has ended: its config, its results, and where it was made."""
 
     config: RunConfig
     history: pd.DataFrame
@@ -44,8 +44,8 @@ class Run:
     def at_chance(self) -> bool:
         """Whether the final accuracy is not better than that of guessing.
 
-        That is 1 / classes, plus two standard errors for a test set of that size. False where
-        the record does not say how many classes there are, as older ones of image folders.
+        That is 1 / classes, plus two standard errors for a test set of that size. False if
+        the record has no number of classes, as in older records of image folders.
         """
         classes = self.data.get("classes") or self.config.source.classes
         if classes is None:
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def outcome(self) -> str:
-        """In print: '97.2 %', '5.8 % (no better than chance)', 'diverged at iteration 7'."""
+        """As text: '97.2 %', '5.8 % (no better than chance)' or 'diverged at iteration 7'."""
         if self.diverged:
             return self.ended
         said = " (no better than chance)" if self.at_chance else ""
@@ -74,7 +74,7 @@ class Run:
 
 
 def save(training: Training, folder: Path, seconds: float) -> Run:
-    """Record an ended run in `folder`; OSError, leaving nothing behind, if it can't."""
+    """Record a run that has ended in `folder`; OSError, and no record, if that fails."""
     data, config = training.data, training.config
     path = folder / (names.run_name(config, data.fingerprint) + ".json")
     history = training.history.to_csv(index=False).encode()
@@ -110,7 +110,7 @@ def parse(path: Path, content: bytes, history: bytes) -> Run:
 
 
 def load(path: Path) -> Run:
-    """Read a record; ValueError, naming the file, if it is not whole or from the future."""
+    """Read a record; ValueError, naming the file, if it is not whole or has a newer format."""
     try:
         return parse(path, path.read_bytes(), path.with_suffix(".csv").read_bytes())
     except NewerFormat as error:

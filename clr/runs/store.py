@@ -1,11 +1,11 @@
-"""The store: a run is trained once, recorded, and found again by what it is.
+"""The store: a run is trained once, recorded, and found again by its config and its data.
 
     store = Store.usual()
-    run = store.train(config)  # its record; or an interrupted run continued; or trained
+    run = store.train(config)  # from its record, or by finishing or training the run
 
-A store writes new records into one folder and finds the records of that folder and of others:
-by default it writes to `data/cache/runs`, unless the environment's `CLR_RUNS` names another
-folder, and also finds what is committed in `data/runs`.
+A store writes new records into one folder, and finds the records of that folder and of others.
+By default it writes to `data/cache/runs`, or to the folder that the environment's `CLR_RUNS`
+names, and also finds the committed records in `data/runs`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from clr.runs.form import NewerFormat
 from clr.runs.record import Run
 from clr.training import Dataset, RunConfig, Training, load
 
-load_once = lru_cache(maxsize=1)(load)  # the data set of the last run: most often the next's
+load_once = lru_cache(maxsize=1)(load)  # the next run most often has the same data set
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Store:
 
     @classmethod
     def live(cls) -> Store:
-        """Finds and writes live records; what is committed is trained here, too."""
+        """Finds and writes live records; runs whose records are committed are trained again."""
         return cls(live_store())
 
     def get(self, config: RunConfig, fingerprint: str) -> Run | None:
@@ -75,11 +75,11 @@ class Store:
         return None
 
     def search(self, config: RunConfig, *, other_data: bool = False) -> Run | None:
-        """The record of `config` on data of its data set's name, or None.
+        """The record of `config` on a data set with the name in `config`, or None.
 
-        Needs no data here: an image folder is known by its last name. Where the folder is
-        here, only a record on exactly its images counts. With `other_data`, the record of the
-        same run on a data set of another name.
+        The data need not be on this machine: an image folder is identified by the last part of
+        its path. If the folder is on this machine, only a record made on exactly its images
+        counts. With `other_data`, the record of the same run on a data set with another name.
         """
         source = config.source
         if source.kind == "folder" and source.here() and not other_data:
@@ -96,7 +96,7 @@ class Store:
         return {self._seen[path]["data"] for config in configs for path in self._alike(config)}
 
     def _alike(self, config: RunConfig) -> list[Path]:
-        """The records of the same config, on whatever data. Reads each record's JSON once."""
+        """The records of the same config on any data; reads each record's JSON only once."""
         wanted = _key(names.describe(config))
         found = []
         for folder in (*self.also, self.folder):
@@ -142,12 +142,12 @@ class Store:
 
 
 def _key(values: dict) -> str:
-    """A config as text, whatever its data set."""
+    """A config without its data set, as text."""
     return json.dumps(names.content(values) | {"dataset": None}, sort_keys=True)
 
 
 def _head(path: Path) -> dict | None:
-    """What a record is of: its key and its data's name; None if it cannot be used."""
+    """The key and the data's name of a record; None if it cannot be used."""
     try:
         config, values = form.head(path.stem, path.read_bytes())
     except (ValueError, OSError):
@@ -156,7 +156,7 @@ def _head(path: Path) -> dict | None:
 
 
 def _train(training: Training, path: Path, progress: bool | None, every: float) -> Run:
-    """Train to the end, from the checkpoint if there is one; a checkpoint `every` seconds."""
+    """Train to the end, from a checkpoint if there is one; save one every `every` seconds."""
     checkpoint = path.with_name(path.name + ".checkpoint")
     before, start = 0.0, time.monotonic()
     if content := files.read_sealed(checkpoint):
@@ -185,7 +185,7 @@ def _train(training: Training, path: Path, progress: bool | None, every: float) 
     try:
         run = record.save(training, path.parent, before + time.monotonic() - start)
     except OSError:
-        keep(training.state_dict())  # in case there is room for that: no step is lost
+        keep(training.state_dict())  # if this can be written, no step is lost
         raise
     files.remove_sealed(checkpoint)
     return run

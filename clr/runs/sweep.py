@@ -1,8 +1,8 @@
 """Many runs at once, on a `concurrent.futures.Executor`.
 
 The default is a pool of processes on this machine; the executor of a `dask.distributed`
-client does the same on a cluster. A worker that dies loses nothing: its run is continued
-from its checkpoint by another.
+client does the same on a cluster. If a worker dies, another one continues its run from the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from clr.runs import locks
 from clr.runs.store import Store, load_once
 from clr.training import RunConfig, Source
 
-_stopped = False  # in a worker: Ctrl-C has come, and what is still queued is not begun
+_stopped = False  # in a worker: after Ctrl-C, the runs that are still queued do not start
 
 
 def train(
     config: dict, store: Store, device: str | None, progress: bool | None, wait: bool
 ) -> tuple[str, float]:
-    """One run, in a worker: (what came out, in print, seconds). All plain values.
+    """Train one run, in a worker; returns (its outcome as text, seconds), all plain values.
 
-    Raises `clr.runs.locks.Locked` if another process is at it, unless it is to `wait`.
+    Raises `clr.runs.locks.Locked` if another process trains the run, unless `wait` is True.
     """
     global _stopped
     if _stopped:
@@ -51,11 +51,11 @@ def train(
 
 
 def check(datasets: Collection[str], device: str | None):
-    """Raise what would end every run on these data sets or on that device.
+    """Raise the error that would end every run on these data sets or on that device.
 
     ValueError if there is no such device or image folder, ConnectionError if a data set can be
-    neither found nor downloaded. So it is said once, where the runs are to be trained, and
-    before the first of them is begun.
+    neither found nor downloaded. The error is then raised once, on the machine that trains the
+    runs, and before the first one starts.
     """
     if device is not None and device != "cpu":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -70,7 +70,7 @@ def check(datasets: Collection[str], device: str | None):
 
 
 def _watch(parent: int):
-    """End this worker, by way of a checkpoint, when its parent is gone."""
+    """End this worker, after a checkpoint, when its parent process has ended."""
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -79,7 +79,7 @@ def _watch(parent: int):
 def _start_worker(threads: int, parent: int):
     torch.set_num_threads(threads)
     if os.name != "nt":
-        os.setsid()  # Ctrl-C goes to the parent alone, which hands it on once
+        os.setsid()  # Ctrl-C goes only to the parent, which sends it on once
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
@@ -98,10 +98,10 @@ def pool(jobs: int) -> Executor:
 
 
 def dask(address: str) -> tuple[Callable[[], Executor], int]:
-    """(makes executors on the workers of a dask scheduler at tcp://HOST:PORT, runs at a time).
+    """(function that makes executors on a dask scheduler's workers, number of runs at a time).
 
-    Raises ImportError without the `cluster` extra, ValueError if that is no address, OSError
-    if nobody answers.
+    `address` is tcp://HOST:PORT. Raises ImportError without the `cluster` extra, ValueError if
+    `address` is not an address, OSError if nothing answers there.
     """
     try:
         from distributed import Client
@@ -152,15 +152,16 @@ def run(
     jobs: int = 1,
     attempts: int = 3,
 ) -> int:
-    """Train the labelled configs, printing a line each; returns how many failed.
+    """Train the labelled configs, printing a line per run; returns how many failed.
 
-    When a worker's death breaks the executor, the unfinished runs go to a new one, at most
-    `attempts` times. Runs that another sweep is at are left to it and waited for at the end.
-    `jobs`, how many runs the executor does at a time, is for the estimate of what is left.
-    KeyboardInterrupt lets the running ones save their state first.
+    If a worker dies and the executor breaks, a new executor gets the unfinished runs; there are
+    at most `attempts` executors. Runs that another sweep is training are left to it, and waited
+    for at the end. `jobs` is the number of runs that the executor trains at a time; it is used
+    only to estimate the time left. At KeyboardInterrupt the running runs first save their
+    state.
     """
     left, lines = dict(enumerate(configs)), _Progress(configs, jobs)
-    store = Store(store.folder, store.also)  # without what it has read: it goes to workers
+    store = Store(store.folder, store.also)  # without its cache: it is sent to the workers
     for attempt in range(attempts):
         executor, futures = make_executor(), {}
         try:
@@ -175,7 +176,9 @@ def run(
         if not left:
             return lines.failures
         if died:
-            print(f"a worker died; {len(left)} runs go on from where they were", flush=True)
+            print(
+                f"a worker died; {len(left)} runs continue from their checkpoints", flush=True
+            )
         else:
             print(f"{len(left)} runs are another process's; waiting for them", flush=True)
     print(f"gave up after {attempts} attempts", flush=True)
@@ -183,7 +186,7 @@ def run(
 
 
 def _gather(futures: dict, left: dict, lines: _Progress) -> bool:
-    """Wait for all runs and take those that ended out of `left`; whether a worker died."""
+    """Wait for all runs, remove the ended ones from `left`; returns whether a worker died."""
     died = False
     for future in as_completed(futures):
         label, config = left[futures[future]]
@@ -202,15 +205,17 @@ def _gather(futures: dict, left: dict, lines: _Progress) -> bool:
 
 
 def _stop(executor: Executor, futures):
-    """Let the running ones save their state; a second Ctrl-C kills them. No other is begun.
+    """Let the running workers save their state, and start no other run.
 
-    What a cluster's worker is at goes on there.
+    A second Ctrl-C kills the workers.
+
+    Runs on the workers of a cluster go on there.
     """
     for future in futures:
         future.cancel()
     ours = isinstance(executor, ProcessPoolExecutor)
     children = psutil.Process().children() if ours else []
-    if os.name != "nt":  # there the console has told them
+    if os.name != "nt":  # on Windows the console has sent it to them
         interrupts.tell(children, signal.SIGINT)
     try:
         executor.shutdown(wait=ours)

@@ -1,4 +1,4 @@
-"""Training a network with a policy: a `RunConfig` in, a history out."""
+"""Training a network with a policy: from a `RunConfig` to a history."""
 
 from clr.training.batches import Batches
 from clr.training.config import RunConfig

@@ -11,14 +11,14 @@ from clr.training.datasets import Dataset
 
 
 class Batches:
-    """Endless training batches: (images float32 less the mean image, labels).
+    """Endless training batches: (float32 images minus the mean image, labels).
 
-    The order is a fresh permutation each epoch (file order with `shuffle=False`,
-    as Caffe reads) and depends on nothing but `seed` and the position
-    `iteration`, so setting `iteration` is an exact resume. A batch that reaches
-    the end of an epoch is filled from the next. `flip` mirrors every image with
-    probability one half; `crop` pads by that many zeros and cuts at random; `train_images`
-    takes the first so many.
+    The order is a new permutation in every epoch (with `shuffle=False` it is the file order, in
+    which Caffe reads). It depends only on `seed` and the position `iteration`, so setting
+    `iteration` resumes exactly there. A batch that reaches the end of an epoch is filled from
+    the next one. `flip` mirrors each image with probability one half. With `crop=n` images are
+    padded by n zeros and cut at random. With `train_images=n` only the first n training images
+    are used.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a run is: `RunConfig`, all that decides its result."""
+"""`RunConfig`: everything that decides the result of a run."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ def _dataset(name, value) -> str:
 class RunConfig:
     """Everything that decides a run's result, and nothing else.
 
-    No device or thread count is in it. `dataset` is a name that `datasets.Source.parse` knows;
-    records leave out the path of an image folder. `test_every` is in iterations, `crop` in
-    pixels; `weight_decay` and the rate are multiplied by the model's own multipliers;
-    `optimizer` is one of `optim.NAMES`, Caffe's solvers; `train_images`: train on the first so
-    many. `validation_images`: the last so many of the training images are not trained on; the
-    history has the accuracy on them, by which a rate can be chosen. Raises ValueError or
-    TypeError, naming the argument, when a value is not allowed.
+    It holds no device and no number of threads. `dataset` is a name that
+    `datasets.Source.parse` knows; records leave out the path of an image folder. `test_every`
+    is in iterations, `crop` in pixels. `weight_decay` and the rate are multiplied by the
+    model's own multipliers. `optimizer` is one of `optim.NAMES`, Caffe's solvers. With
+    `train_images=n` only the first n training images are used. With `validation_images=n` the
+    last n training images are not trained on; the history has the accuracy on them, by which a
+    rate can be chosen. Raises ValueError or TypeError, naming the argument, when a value is not
+    allowed.
     """
 
     policy: Annotated[Policy, a_policy]
@@ -64,7 +65,7 @@ class RunConfig:
 
     @property
     def source(self) -> Source:
-        """What the data set's name means."""
+        """The data set's parsed name."""
         return Source.parse(self.dataset)
 
     def to_dict(self) -> dict:

@@ -1,4 +1,4 @@
-"""The data sets as uint8 tensors held once.
+"""The data sets, as uint8 tensors.
 
 `load(name)` takes `digits` (embedded in scikit-learn: no download), `mnist`,
 `cifar10`, `cifar100` (torchvision; looked for under `CLR_DATA`, by default
@@ -25,7 +25,7 @@ NOT_IN_A_NAME = '<>"|`'  # an image folder's name is shown in HTML and in Markdo
 
 @dataclass(frozen=True)
 class Source:
-    """What the name of a data set means: which one it is, and where an image folder lies.
+    """The parsed name of a data set: its kind and, for an image folder, its path.
 
     `Source.parse` reads it. `kind` is "digits", "mnist", "cifar10", "cifar100" or "folder".
     """
@@ -59,22 +59,22 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What records call it: its kind, or "folder:NAME" with the folder's last name."""
+        """Its name in records: its kind, or "folder:NAME" with the last part of the path."""
         return self.kind if self.folder is None else f"folder:{self.folder.resolve().name}"
 
     @property
     def title(self) -> str:
-        """What it is called in print."""
+        """Its name in tables and figures."""
         return title(self.name)
 
     @property
     def embedded(self) -> bool:
-        """Whether the data comes with an installed package, so that it is always here."""
+        """Whether the data comes with an installed package and needs no download."""
         return self.kind == "digits"
 
     @property
     def classes(self) -> int | None:
-        """How many classes there are; None for an image folder, which has its own."""
+        """The number of classes; None for an image folder, where it depends on the folder."""
         return {"cifar100": 100, "folder": None}.get(self.kind, 10)
 
     def here(self) -> bool:
@@ -99,7 +99,7 @@ _TITLES = {
 
 
 def title(name: str) -> str:
-    """What the data set that records call `name` is called in print."""
+    """The name in tables and figures of the data set that is `name` in records."""
     return _TITLES.get(name, name.removeprefix("folder:"))
 
 
@@ -130,15 +130,15 @@ class Dataset:
     @cached_property
     def mean(self) -> torch.Tensor:
         """The training images' mean image, float32 of shape (C, H, W)."""
-        pixels = self.train_images.permute(0, 2, 3, 1)  # in the order in which they lie
-        with torch.inference_mode(False):  # it is kept, and whoever asks first may be testing
-            # a chunk's sums stay below 2**24, up to which float32 counts exactly
+        pixels = self.train_images.permute(0, 2, 3, 1)  # in memory order
+        with torch.inference_mode(False):  # cached; the first call may come from a test
+            # a chunk's sums stay below 2**24, up to which float32 holds integers exactly
             total = sum(chunk.float().sum(0).double() for chunk in pixels.split(5000))
             return (total / len(pixels)).float().permute(2, 0, 1)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of the shapes, pixels and labels: equal data, equal fingerprint."""
+        """sha256 of the shapes, pixels and labels: equal for equal data."""
         digest = hashlib.sha256()
         parts = self.train_images, self.train_labels, self.test_images, self.test_labels
         for part in parts:
@@ -147,7 +147,7 @@ class Dataset:
         return digest.hexdigest()
 
     def to(self, device) -> Dataset:
-        """The same data set with its tensors on `device`; itself if they are there."""
+        """The same data set with its tensors on `device`; itself if they are already there."""
         if self.train_images.device == torch.device(device):
             return self
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
@@ -155,7 +155,7 @@ class Dataset:
 
     def as_input(self, images: torch.Tensor, subtract_mean: bool = True) -> torch.Tensor:
         """uint8 images as a network takes them: float32, channels last in memory."""
-        pixels = images.permute(0, 2, 3, 1).to(torch.float32, copy=True)  # as they lie
+        pixels = images.permute(0, 2, 3, 1).to(torch.float32, copy=True)  # in memory order
         if subtract_mean:
             pixels -= self.mean.permute(1, 2, 0)
         return pixels.permute(0, 3, 1, 2)
@@ -170,7 +170,7 @@ def load(name: str) -> Dataset:
 
 
 def _dataset(name, classes, train_images, train_labels, test_images, test_labels):
-    """A Dataset of arrays, the images (N, H, W, C); in memory channels come last."""
+    """A Dataset from arrays, with images of shape (N, H, W, C); memory stays channels last."""
 
     def images(array):
         return torch.from_numpy(np.ascontiguousarray(array, np.uint8)).permute(0, 3, 1, 2)
@@ -183,8 +183,8 @@ def _dataset(name, classes, train_images, train_labels, test_images, test_labels
 
 
 def _digits(name):
-    """1,797 digits of 8x8 pixels, 0 to 16 stretched to 0 to 255; each fifth is for testing."""
-    # scikit-learn's file is read without importing it, which costs a second in every process
+    """1,797 digits of 8x8 pixels, scaled from 0..16 to 0..255; every fifth is for testing."""
+    # scikit-learn's file is read directly: importing scikit-learn takes a second per process
     file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
     table = np.loadtxt(file, delimiter=",")
     pixels = np.round(table[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16))
@@ -240,7 +240,8 @@ def _folder(source: Source):
             f"dataset 'folder:{path}': {sorted(differ)} is not in both train and test"
         )
     for part in parts.values():
-        # folders are listed class by class; file order, as Caffe reads, must mix the classes
+        # the files are listed class by class; in file order, as Caffe reads, the classes must
+        # be mixed
         np.random.default_rng(0).shuffle(part.samples)
     train, test = parts.values()
     images, labels = _decode([*train.samples, *test.samples])

@@ -1,4 +1,4 @@
-"""torchvision's data sets, downloaded once: by one process, and whole or not at all."""
+"""torchvision's data sets, downloaded by one process only, and completely or not at all."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def _read(cls, root: Path) -> list:
 def _download(cls, root: Path):
     """Let torchvision download into a folder of its own, then move each file into place.
 
-    torchvision writes straight to the files' final names, where a broken download or, for
-    MNIST, which has checksums for its archives alone, a half-unpacked file would stay.
+    torchvision writes directly to the files' final names. A broken download would stay there,
+    and for MNIST also a half-unpacked file, because only its archives have checksums.
     """
     aside = root / f".{cls.__name__}.download"
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed

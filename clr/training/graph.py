@@ -1,4 +1,4 @@
-"""A training step as one CUDA graph: the GPU repeats it, Python only says with which images."""
+"""A training step as one CUDA graph, which the GPU replays with new images."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
-WARM_UP = 3  # calls before the recording, until cuDNN and the optimizer have what they need
+WARM_UP = 3  # calls before the recording, in which cuDNN and the optimizer allocate memory
 
 
 def capture(function: Callable[[], None]) -> Callable[[], None]:
-    """Record what `function` starts on the GPU, without running it; returns what runs it."""
+    """Record what `function` starts on the GPU; returns a function that runs the recording."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         function()
@@ -20,9 +20,9 @@ def capture(function: Callable[[], None]) -> Callable[[], None]:
 class Graphed:
     """A function of GPU tensors; from its fourth call on it is one CUDA graph, replayed.
 
-    The function may not read a value back from the GPU; what it changes (weights, gradients,
-    the optimizer's state and rates) must stay where it lies in memory. Its arguments keep
-    their shapes. The result is a tensor of its own at each call.
+    The function must not read a value back from the GPU. What it changes (weights, gradients,
+    the optimizer's state and rates) must stay at the same place in memory, and its arguments
+    must keep their shapes. Each call returns a new tensor.
     """
 
     def __init__(self, function: Callable[..., torch.Tensor]):
@@ -46,7 +46,7 @@ class Graphed:
         self.result = self.function(*self.inputs)
 
     def _aside(self, inputs):
-        """A plain call, on a stream of its own as the recording will be."""
+        """Call the function without a graph, on a separate stream as in the recording."""
         here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
         aside.wait_stream(here)
         with torch.cuda.stream(aside):

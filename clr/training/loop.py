@@ -1,4 +1,4 @@
-"""The one training loop: a config in, a history out.
+"""The training loop, which makes a history from a config.
 
 The history has a row at iteration 0, every `test_every` iterations and at the
 end. A row's `lr` is what the optimizer holds at that iteration, read back from
@@ -90,7 +90,7 @@ class Training:
         return asked or rest
 
     def _prepare(self):
-        """On a GPU: the rates as tensors there, and the update as a CUDA graph."""
+        """On a GPU, make the rates tensors on it, and the update a CUDA graph."""
         if self.device.type in GRAPHED_ON and isinstance(self.optimizer, optim.SGD):
             for group in self.optimizer.param_groups:
                 for name in ("lr", "momentum"):
@@ -171,10 +171,10 @@ class Training:
     ) -> Training:
         """Train to the end; afterwards `ended` says how and `history` holds the rows.
 
-        `progress`: a bar with rate, loss and accuracy; None shows it in a terminal
-        only. `checkpoint` is called with `state_dict()` every so many seconds, and
-        at SIGINT or SIGTERM, which end the run with KeyboardInterrupt after the step
-        they came in; a second one ends it at once.
+        `progress`: whether to show a bar with rate, loss and accuracy; None shows it only in a
+        terminal. `checkpoint` is called with `state_dict()` every `checkpoint_seconds` seconds,
+        and at SIGINT or SIGTERM. Such a signal ends the run with KeyboardInterrupt after the
+        current step; a second one ends it at once.
         """
         config, saved = self.config, time.monotonic()
         disable = None if progress is None else not progress
@@ -213,13 +213,16 @@ class Training:
     def history(self) -> pd.DataFrame:
         """The rows so far; columns iteration, lr, train_loss, test_loss, test_accuracy.
 
-        And validation_accuracy, where images are kept back.
+        The column validation_accuracy is added if validation images are kept back.
         """
         table = pd.DataFrame(self.rows, columns=columns(self.config))
         return table.astype({"iteration": np.int64})
 
     def state_dict(self) -> dict:
-        """All that a bit-identical continuation needs; loads with `weights_only=True`."""
+        """All that a bit-identical continuation needs.
+
+        `torch.load` can read it with `weights_only=True`.
+        """
         return {
             "config": self.config.to_dict(),
             "fingerprint": self.data.fingerprint,
@@ -234,13 +237,13 @@ class Training:
         }
 
     def load_state_dict(self, state: dict):
-        """Go on where `state` was taken; ValueError if it is another run's."""
+        """Continue from where `state` was saved; ValueError if it is from another run."""
         ours = self.config.to_dict(), self.data.fingerprint
         if (state["config"], state["fingerprint"]) != ours:
             raise ValueError(f"the checkpoint is of another run: {state['config']}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._prepare()  # its rates and state are other tensors now
+        self._prepare()  # the optimizer's rates and state are new tensors now
         self.scheduler.load_state_dict(state["scheduler"])
         self.batches.load_state_dict(state["batches"])
         self.rows = [list(row) for row in state["rows"]]

@@ -1,4 +1,4 @@
-"""How the C library hands out memory: it keeps what a training step gives back."""
+"""Settings of the C library: it keeps the memory that a training step frees."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ class WithinChannelNorm(nn.Module):
 
     def forward(self, x):
         s = F.avg_pool2d(x * x, 3, stride=1, padding=1).mul_(self.alpha).add_(1.0)
-        root = s.rsqrt_()  # s ** -0.5, and times s ** -0.25: faster than pow
+        root = s.rsqrt_()  # s ** -0.5, below multiplied by s ** -0.25: faster than pow
         return x * (root * torch.sqrt(root))
 
 
 class Cifar10Full(nn.Module):
     """Caffe's examples/cifar10/cifar10_full: three 5x5 convolutions and one linear layer.
 
-    Takes (N, channels, H, W), raw 0..255 pixels less the mean image, and returns
+    Takes (N, channels, H, W), raw 0..255 pixels minus the mean image, and returns
     (N, classes). Pooling rounds sizes up and averages over the window clipped to
     the image, as Caffe does: 32 -> 16 -> 8 -> 4.
     """
@@ -76,14 +76,15 @@ def _pooled(size: int) -> int:
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Caffe's BatchNorm and Scale, over ghost batches if asked.
+    """Caffe's layers BatchNorm and Scale, if asked with ghost batches.
 
-    `fraction` is Caffe's moving_average_fraction: a batch's weight in the running
-    statistics is that much smaller a batch later (PyTorch's momentum is 1 - fraction). As in
-    Caffe the weights are divided by their sum, so the start counts for nothing. With
-    `ghost`, every so many images of a batch are normalised by themselves, as on a GPU
-    of their own, and the running statistics are the first ghost batch's, as on GPU 0.
-    Without `scale` there is no Scale layer behind it: the result has mean 0 and variance 1.
+    `fraction` is Caffe's moving_average_fraction: the weight of a batch in the running
+    statistics is multiplied by it with every further batch (PyTorch's momentum is
+    1 - fraction). As in Caffe, the weights are divided by their sum, so the initial values have
+    no influence. With `ghost=n` a batch is split into groups of n images, and each group is
+    normalised separately, as on a GPU of its own; the running statistics are those of the first
+    group, as on GPU 0. Without `scale` no Scale layer follows, and the result has mean 0 and
+    variance 1.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class BatchNorm(nn.BatchNorm2d):
         y = F.batch_norm(split, mean, variance, weight, bias, True, 1.0, self.eps)
         with torch.no_grad():
             self.num_batches_tracked += 1
-            # float64, in which the first share is 1 and not above it, as float32 can have it
+            # in float64, because in float32 the first share can be above 1
             count = self.num_batches_tracked.double()
             share = (1 - self.fraction) / (1 - self.fraction**count)
             self.running_mean.lerp_(mean[:channels], share)
@@ -122,11 +123,12 @@ class BatchNorm(nn.BatchNorm2d):
 class Cifar10FullSigmoidBN(nn.Module):
     """Caffe's examples/cifar10/cifar10_full_sigmoid_bn, the network of CLR Fig. 6.
 
-    `cifar10_full` with sigmoids for rectifiers, and batch normalisation for the convolutions'
-    biases and the within-channel norm: convolution, MAX pool, normalisation, sigmoid; then
-    twice convolution, normalisation, sigmoid, AVE pool; then one linear layer. There is no
-    Scale layer. All multipliers are 1, but the linear layer's bias is not decayed. Takes
-    (N, channels, H, W), raw 0..255 pixels less the mean image, and returns (N, classes).
+    `cifar10_full` with sigmoids instead of rectifiers, and with batch normalisation instead of
+    the convolutions' biases and the within-channel norm: convolution, MAX pool, normalisation,
+    sigmoid; then twice convolution, normalisation, sigmoid, AVE pool; then one linear layer.
+    There is no Scale layer. All multipliers are 1, except that the linear layer's bias has no
+    decay. Takes (N, channels, H, W), raw 0..255 pixels minus the mean image, and returns
+    (N, classes).
     `fraction` and `ghost` are `BatchNorm`'s; Caffe's own fraction is 0.999. ValueError for
     images below 8 x 8 pixels.
     """
@@ -169,7 +171,7 @@ def _beside(x, parts):
 
 
 def _below(y, parts):
-    """What `_beside` did, undone."""
+    """The inverse of `_beside`."""
     pixels = y.permute(0, 2, 3, 1).unflatten(3, (parts, y.shape[1] // parts))
     return pixels.permute(0, 3, 1, 2, 4).flatten(0, 1).permute(0, 3, 1, 2)
 
@@ -202,10 +204,10 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Residual network of depth 6n + 2 for small images: three stages of n blocks.
 
-    16, 32 and 64 channels, as in the prototxt of the super-convergence paper
-    (1708.07120), where ResNet-56 is n = 9: the rate is doubled and the decay left out for the
-    convolutions' biases; batch normalisation's scale and shift are decayed. `fraction` and
-    `ghost` are `BatchNorm`'s.
+    The stages have 16, 32 and 64 channels, as in the prototxt of the super-convergence paper
+    (1708.07120), whose ResNet-56 has n = 9. As there, the convolutions' biases have twice the
+    rate and no decay, and batch normalisation's scale and shift are decayed. `fraction` and
+    `ghost` are the arguments of `BatchNorm`.
     """
 
     def __init__(self, depth: int, image_shape=(3, 32, 32), classes: int = 10, **norm_options):
@@ -284,7 +286,7 @@ class MLP(nn.Module):
 
 
 def _xavier(layer):
-    """Caffe's "xavier": uniform, by the number of inputs; the bias 0."""
+    """Caffe's "xavier": uniform weights, scaled by the number of inputs; the bias is 0."""
     bound = (3 / layer.weight[0].numel()) ** 0.5
     nn.init.uniform_(layer.weight, -bound, bound)
     nn.init.zeros_(layer.bias)
@@ -309,7 +311,7 @@ def build(
     bn_fraction: float = 0.9,
     ghost_batch: int | None = None,
 ) -> nn.Module:
-    """The model `name` for images of (C, H, W), in memory channels last.
+    """The model `name` for images of shape (C, H, W), stored in memory with channels last.
 
     `bn_fraction` and `ghost_batch` are for the networks with batch normalisation.
     """

@@ -1,9 +1,9 @@
 """The solvers as Caffe computes them.
 
-The paper's runs are Caffe's. Where PyTorch's optimizer does the same (AdaGrad, RMSProp,
-AdaDelta: only the constants differ) it is used; the classes here are those whose update
-differs. All take groups whose `lr` and `weight_decay` are the group's own; L2 decay is added to
-the gradient first, as both do. g is that gradient, w the weight.
+The paper trained with Caffe. PyTorch's optimizer is used where its update is the same (AdaGrad,
+RMSProp, AdaDelta: only the constants differ). The classes here are those whose update differs.
+All take parameter groups with their own `lr` and `weight_decay`. The L2 decay is added to the
+gradient first, as in Caffe and in PyTorch. Below, g is that gradient and w the weight.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ DELTA = 1e-8  # Caffe's default `delta`
 
 
 class _Caffe(Optimizer):
-    """What the classes below share: gradients with decay, and state made of zeros."""
+    """The base of the classes below: adds the decay to the gradients, and creates the state."""
 
     state_names: tuple[str, ...] = ()
 
-    # PyTorch wraps these methods in a function that imports its compiler, to switch it off in
-    # them. That import takes two seconds in every process, and nothing here is compiled.
+    # PyTorch wraps these methods in a function that imports PyTorch's compiler in order to
+    # disable it for them. The import takes two seconds per process, and nothing here is
+    # compiled, so the methods are unwrapped.
     add_param_group = unwrap(Optimizer.add_param_group)
     zero_grad = unwrap(Optimizer.zero_grad)
     state_dict = unwrap(Optimizer.state_dict)
@@ -60,16 +61,16 @@ class _Caffe(Optimizer):
 
 
 def _as(gradient: torch.Tensor, value):
-    """A rate that is a tensor, on a GPU, in the gradient's precision; a number as it is."""
+    """A tensor (the rate on a GPU) in the gradient's precision; a number is not changed."""
     return value.to(gradient.dtype) if isinstance(value, torch.Tensor) else value
 
 
 class SGD(_Caffe):
     """Caffe's SGD: `h = momentum * h + lr * g`, `w -= h`.
 
-    PyTorch's keeps `b = momentum * b + g` and does `w -= lr * b`. With a constant rate the
-    two are the same; when the rate changes every iteration, Caffe's steps still carry the rates
-    at which their gradients were taken.
+    PyTorch's SGD computes `b = momentum * b + g` and `w -= lr * b`. With a constant rate both
+    are the same. When the rate changes, each gradient in Caffe's `h` keeps the rate of the
+    iteration in which it was computed.
     """
 
     state_names = ("history",)
@@ -87,8 +88,8 @@ class SGD(_Caffe):
 class Nesterov(SGD):
     """Caffe's Nesterov: `w -= (1 + momentum) * h' - momentum * h`.
 
-    h' is the new h, as SGD's. PyTorch's does `w -= lr * (g + momentum * b')`: again the rate
-    is outside the buffer.
+    h' is the new h, as in `SGD`. PyTorch computes `w -= lr * (g + momentum * b')`: again the
+    rate is outside the buffer.
     """
 
     def _update(self, group, weights, gradients, history):
@@ -127,20 +128,20 @@ class Adam(_Caffe):
 
 
 def build(name: str, groups: list[dict], momentum: float) -> Optimizer:
-    """The optimizer `name` of NAMES, as Caffe's solver of that name has it.
+    """The optimizer `name` of NAMES, with the update of Caffe's solver of that name.
 
     `momentum` is b1 for Adam and the decay for AdaDelta, and is not used by AdaGrad and
-    RMSProp (Caffe refuses it there). The rate is the scheduler's.
+    RMSProp (Caffe refuses it there). The scheduler sets the rate.
     """
     return NAMES[checks.one_of("optimizer", name, NAMES)](groups, momentum)
 
 
 def check_momentum_policy(name: str, policy: Policy, iterations: int) -> None:
-    """ValueError unless `policy` can drive that optimizer's momentum so long."""
+    """ValueError unless that optimizer can take its momentum from `policy` to the end."""
     if name not in WITH_MOMENTUM:
         raise ValueError(f"momentum_policy must be None for {name}; got {policy!r}")
     values = policy(np.arange(iterations + 1))
-    for t in (values.argmin(), values.argmax()):  # each is the first NaN, if there is one
+    for t in (values.argmin(), values.argmax()):  # both find the first NaN, if there is one
         checks.momentum(f"momentum_policy at iteration {t}", float(values[t]))
 
 

@@ -161,9 +161,9 @@ NO_SENSE = {
     "finished with a loss that is not finite": (last(2, "inf"), "train_loss must be finite"),
     "last row too late": (
         last(0, "999"),
-        "each 20 iterations from 0 to 60; it has 4: 0 to 999",
+        "every 20 iterations from 0 to 60; it has 4: 0 to 999",
     ),
-    "last row lost": (rows(0, -1), "each 20 iterations from 0 to 60; it has 3: 0 to 40"),
+    "last row lost": (rows(0, -1), "every 20 iterations from 0 to 60; it has 3: 0 to 40"),
     "only row 0": (rows(0, 2), "it has 1: 0 to 0"),
     "no rows": (rows(0, 1), "must hold numbers"),
     "empty": (rows(0, 0), "No columns to parse"),
