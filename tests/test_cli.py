@@ -114,7 +114,7 @@ def test_a_results_folder_that_cannot_be_written(notebooks, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run("--out", tmp_path / "file") == 2
     err = capsys.readouterr().err
-    assert "cannot write results to" in err and "--out names another folder" in err
+    assert "cannot write results to" in err and "give another folder with --out" in err
 
 
 def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_path):

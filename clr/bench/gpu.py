@@ -23,7 +23,7 @@ SEEDS = 4  # trained side by side
 
 
 def machine(device: str) -> tuple[dict[str, float], float]:
-    """(FLOP/s of matrix products by precision, bytes/s of a copy: each read and written)."""
+    """(FLOP/s of matrix products by precision, bytes/s of a copy, reads plus writes)."""
     size, length = (8192, 2**30) if device == "cuda" else (256, 2**20)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions have it
@@ -39,7 +39,7 @@ def machine(device: str) -> tuple[dict[str, float], float]:
 
 
 def times(config, data, rounds: int, steps: int, device: str) -> dict[str, float]:
-    """Seconds a step takes, the median of alternating rounds, and those of a test."""
+    """Seconds per step (the median of alternating rounds), and seconds per test."""
     seeds = [Training(replace(config, seed=i), data, device) for i in range(SEEDS)]
     streams = [torch.cuda.Stream() if device == "cuda" else None for _ in seeds]
     one, graphed = seeds[0], seeds[0]._update
@@ -73,11 +73,11 @@ def report(rounds: int = 7, steps: int = 50, device: str = "cuda") -> Iterator[s
         operations, moved = bench.work(replace(config, precision="float32"), data)
         moved /= 1 if config.precision == "float32" else 2
         step, floor = taken["graph"], operations / rates[config.precision]
-        yield f"{name}: {1000 * step:.2f} ms a step, {1 / step:,.0f} steps a second"
+        yield f"{name}: {1000 * step:.2f} ms per step, {1 / step:,.0f} steps per second"
         yield f"  without the graph {taken['calls'] / step:.2f} times as long"
         beside = taken["side by side"] / step
         yield f"  {SEEDS} seeds side by side: {beside:.2f} times as long for a step of each"
         yield f"  floor of {operations / 1e9:.1f} GFLOP: {1000 * floor:.3f} ms"
         yield f"  floor of {moved / 1e6:.0f} MB moved: {1000 * moved / bandwidth:.3f} ms"
         share = taken["test"] / (500 * step)
-        yield f"  testing every 500 iterations {100 * share:.1f} % of the training"
+        yield f"  testing every 500 iterations takes {100 * share:.1f} % of the training time"

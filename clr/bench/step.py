@@ -77,7 +77,7 @@ def tutorial_loader(data: Dataset):
 
 
 def tutorial(data: Dataset) -> Iterator[None]:
-    """One step an item: DataLoader, zero_grad, backward, step, loss.item()."""
+    """One step per item: DataLoader, zero_grad, backward, step, loss.item()."""
     model = _Tutorial()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=0.004)
     running = 0.0
@@ -92,7 +92,7 @@ def tutorial(data: Dataset) -> Iterator[None]:
 
 
 def ours(data: Dataset) -> Iterator[None]:
-    """One step an item, as `Training` takes it."""
+    """One step per item, as `Training` makes it."""
     training = Training(CONFIG, data)
     while True:
         training.step()
@@ -101,7 +101,7 @@ def ours(data: Dataset) -> Iterator[None]:
 
 
 def _in_thread(fit: Callable[[Callable[[], None]], None]) -> Iterator[None]:
-    """One step an item of a library that has its own loop and calls back after each."""
+    """One step per item, for a library with its own loop that calls back after each step."""
     import threading
 
     step, go = threading.Semaphore(0), threading.Semaphore(0)
@@ -181,7 +181,7 @@ OTHERS = {"fastai": fastai, "lightning": lightning}
 
 
 def seconds(action: Callable[[], None], times: int, device: str = "cpu") -> float:
-    """Seconds an action takes, the mean of `times` in a row."""
+    """Seconds per call of `action`, as the mean of `times` calls in a row."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     wait()
     start = time.perf_counter()
@@ -198,9 +198,9 @@ def matmul_rate(size: int = 2048, device: str = "cpu", dtype=torch.float32) -> f
 
 
 def work(config: RunConfig, data: Dataset) -> tuple[int, int]:
-    """What a step has to do at least: (operations of convolutions and products, bytes).
+    """The least work of a step: (operations of convolutions and matrix products, bytes moved).
 
-    The bytes: what the forward pass keeps for the backward pass, written once and read once.
+    The bytes are what the forward pass keeps for the backward pass, written and read once.
     """
     kept = {}
 
@@ -216,7 +216,7 @@ def work(config: RunConfig, data: Dataset) -> tuple[int, int]:
 
 
 def peak_memory() -> float:
-    """Bytes of resident memory at most, of a fresh process that trains and tests."""
+    """The peak resident memory, in bytes, of a new process that trains and tests."""
     script = """
 import re, resource
 from pathlib import Path
@@ -248,7 +248,7 @@ def report(against: list[str], rounds: int = 7, steps: int = 20) -> Iterator[str
     for _ in range(rounds):
         for name, loop in loops.items():
             time.sleep(0.5)  # until the other loops' workers have filled their queues
-            for _ in range(5):  # and this one's has run empty
+            for _ in range(5):  # until this loop's queue is empty
                 next(loop)
             times[name].append(seconds(lambda loop=loop: next(loop), steps))
         rates.append(matmul_rate())
@@ -258,21 +258,21 @@ def report(against: list[str], rounds: int = 7, steps: int = 20) -> Iterator[str
     for name, each in times.items():
         ratio = statistics.median(b / a for a, b in zip(times["ours"], each, strict=True))
         milliseconds = 1000 * statistics.median(each)
-        yield f"  {name:10} {milliseconds:6.1f} ms a step, {ratio:.2f} times ours"
+        yield f"  {name:10} {milliseconds:6.1f} ms per step, {ratio:.2f} times ours"
     operations, _ = work(CONFIG, data)
     floors = [operations / rate for rate in rates]
     share = statistics.median(f / t for f, t in zip(floors, times["ours"], strict=True))
     rate, floor = statistics.median(rates) / 1e9, 1000 * statistics.median(floors)
-    yield f"  matrix products {rate:.0f} GFLOP/s, so the convolutions' floor is {floor:.1f} ms;"
-    yield f"  we reach {share:.2f} of it"
+    yield f"  matrix products {rate:.0f} GFLOP/s, so convolutions take {floor:.1f} ms at least,"
+    yield f"  which is {share:.2f} of our step"
     batches, training = Batches(data, BATCH, shuffle=False), Training(CONFIG, data)
     loading = seconds(lambda: next(batches), 200)
     testing = seconds(training.evaluate, 2)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         training.model(data.as_input(data.test_images[:BATCH]))
     least = counter.get_total_flops() * len(data.test_images) / BATCH / operations
-    yield f"  loader {100 * loading / step:.1f} % of a step"
+    yield f"  loading takes {100 * loading / step:.1f} % of a step"
     share = 100 * testing / (500 * step)
-    yield f"  testing every 500 iterations {share:.1f} % of the training,"
-    yield f"  {100 * least / 500:.1f} % of its operations"
+    yield f"  testing every 500 iterations takes {share:.1f} % of the training time"
+    yield f"  and {100 * least / 500:.1f} % of its operations"
     yield f"  peak memory {peak_memory() / 1e9:.2f} GB"

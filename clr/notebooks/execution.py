@@ -88,7 +88,7 @@ def _results(out: Path, params: str, given: Sequence[tuple[str, str]]) -> Path:
         probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"cannot write results to {out}: {error.strerror}; --out names another folder"
+            f"cannot write results to {out}: {error.strerror}; give another folder with --out"
         ) from error
     return folder
 

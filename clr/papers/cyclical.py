@@ -1,6 +1,6 @@
 """The experiments of Cyclical Learning Rates (arXiv 1506.01186): its Table 1, its range test.
 
-And three protocols of ours that ask the same with shorter trainings. All train Caffe's
+Three protocols of ours ask the same questions with shorter trainings. All train Caffe's
 cifar10_full with Caffe's solver and hyper-parameters; unless an experiment says otherwise,
 images come in file order, as Caffe reads them.
 """
@@ -76,12 +76,13 @@ TABLE1 = Experiment(
     about="""CLR Table 1, CIFAR-10, with Caffe's cifar10_full, its solver and its file order.
 
     The first five arms are the rows of the table; "triangular2" is the three stages of Table 2.
-    The paper gives no bounds for exp and exp_range: those of its text are taken, and the gamma
+    The paper gives no bounds for exp and exp_range; we use those of its text and the gamma that
     it gives. It gives no stepsize for exp_range either. With 2,000, as in its text, 42,000
-    iterations end at the top of a cycle; the second exp_range, with 3,000, ends at the end of
-    one. The other arms are what the text says otherwise (one pair of bounds, section 4.1.1),
-    PyTorch's reading of exp_range, and controls that the paper lacks: the cosine falls from
-    Table 2's max_lr, "step" is "fixed" squeezed to 25,000 iterations.
+    iterations end at the top of a cycle. The second exp_range has 3,000 and ends at the end of
+    a cycle. The other arms are those that the text describes differently (with one pair of
+    bounds, section 4.1.1), PyTorch's reading of exp_range, and controls that the paper lacks:
+    the cosine falls from Table 2's max_lr, and "step" is "fixed" shortened to 25,000
+    iterations.
     """,
     paper="CLR",
     dataset="cifar10",
@@ -335,7 +336,7 @@ SUBSET = Experiment(
     name="subset",
     about="""20 epochs of 8,068 images: triangular, the paper's bounds and stepsize in epochs.
 
-    Meant for the same images without and with the losses of JPEG, as two image folders.
+    It is meant for two image folders: the same images without and with JPEG compression.
     """,
     paper="ours",
     dataset="cifar10",

@@ -1,6 +1,6 @@
-"""What an experiment is: a value that holds its arms, its claims, its data and its plan.
+"""The class `Experiment`, which holds an experiment's arms, claims, data and plan.
 
-An `Experiment` is written down once, in a module of this package, and handed to the sweep, the
+An `Experiment` is defined once, in a module of this package, and used by the sweep, the
 notebooks, the scoreboard, the README and the tests. Its arms are ways to train; its claims
 compare two arms; its planned seeds are the runs that its verdicts need.
 """
@@ -23,7 +23,7 @@ MARGIN = 0.005  # half a point of accuracy
 
 @dataclass(frozen=True)
 class Relation:
-    """What a claim says about the difference of two mean accuracies, both ranges in margins.
+    """What a claim says about the difference of two mean accuracies, in units of its margin.
 
     It is reproduced when the interval of the difference lies in `allowed`, and not reproduced
     when the interval lies outside of `needed`.
@@ -59,9 +59,10 @@ class Claim:
     """`arm` is `relation` `other`, as `source` says.
 
     `source` is a place in a paper, such as "CLR Table 1", or "control" for a comparison that
-    this project asks for. An arm counts at its end or, where `at` or `other_at` is given, at
-    that iteration. `margin` is a fraction of accuracy. `statement` is what it tests of what a
-    paper says; claims of several protocols can test the same. ValueError for another relation.
+    this project asks for. An arm's accuracy is taken at its end or, if `at` or `other_at` is
+    given, at that iteration. `margin` is a fraction of accuracy. `statement` is the statement
+    of a paper that the claim tests; claims of several protocols can test the same one.
+    ValueError for another relation.
     """
 
     source: str
@@ -92,13 +93,12 @@ class Experiment:
     """Arms that are compared, the claims that they decide, and the plan to train them.
 
     `paper` is the paper whose protocol this is or tests, "CLR" or "SC", or "ours". `dataset`
-    is the data set it is meant for, `epoch` the number of iterations in one epoch of it (None
-    where the data is the reader's), `seeds` the planned number of runs per arm, whose seeds
-    count up from `first_seed`. `breaks` lists
-    the conditions of the paper that a protocol of ours breaks; at the paper's own protocol it
-    is empty. `settings` are the fields of `RunConfig` that all arms share. `second_look` names
-    the arms that were given more seeds after their first ones had been looked at: verdicts
-    about these say so.
+    is the data set it is meant for, and `epoch` the number of iterations in one epoch of it
+    (None if the reader chooses the data). `seeds` is the planned number of runs per arm; their
+    seeds are `first_seed`, `first_seed + 1` and so on. `breaks` lists the conditions of the
+    paper that a protocol of ours breaks; it is empty for the paper's own protocol. `settings`
+    are the fields of `RunConfig` that all arms share. `second_look` names the arms that got
+    more seeds after the results of their first seeds had been seen; verdicts about them say so.
 
     Raises ValueError, naming the experiment, when a claim names an unknown arm or an iteration
     at which that arm is not tested, and whatever `RunConfig` raises for a bad setting.
@@ -215,9 +215,9 @@ class Experiment:
         }
 
     def best_recorded(self, store: Store) -> dict[str, list[Run]]:
-        """The recorded runs by arm, on the data set with the most of them.
+        """The recorded runs by arm, on the data set with the most recorded runs.
 
-        That is the data set the experiment is meant for, or another one, such as a copy of it.
+        This can be the data set the experiment is meant for, or another one, such as a copy.
         """
         names = {self.dataset} | store.data_names(
             config for each in self.configs().values() for config in each

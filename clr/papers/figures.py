@@ -108,7 +108,7 @@ def policies(policies: Mapping[str, Policy], iterations: int, *, ax=None):
 
 
 def anatomy(policy: Triangular, *, ax=None):
-    """The first two cycles of a triangular policy, with the paper's words written into it."""
+    """The first two cycles of a triangular policy, labelled with the paper's terms."""
     ax = policies({policy.name: policy}, 2 * policy.period, ax=ax)
     base, top, n = policy.base_lr, policy.max_lr, policy.stepsize
     height, point = top - base, policy.period + n // 2
@@ -130,7 +130,7 @@ def anatomy(policy: Triangular, *, ax=None):
 def explore(base_lr: float, max_lr: float, stepsize: int, gamma: float, *, live=None):
     """A policy to play with: sliders in JupyterLab, VS Code or Colab, else one figure.
 
-    `live` says which; by default it is found out from the environment's variables.
+    `live=True` gives the sliders; by default the environment variables decide.
     """
     names = {
         "triangular": Triangular,
@@ -180,7 +180,7 @@ def histories(
     """A column of the histories against iteration, by label: mean over the seeds.
 
     The band reaches from the worst seed to the best; a seed that stopped early counts
-    as far as it went. `labels` are in a "legend", "direct" at the end of each line, or "none".
+    up to its last row. `labels` are in a "legend", "direct" at the end of each line, or "none".
     """
     checks.one_of("labels", labels, ("legend", "direct", "none"))
     ax = _axes(ax)
@@ -189,7 +189,7 @@ def histories(
         table = np.ma.masked_invalid(_aligned(columns))
         t = max(columns, key=len).index
         name = f"{label} (n = {len(columns)})"
-        ax.plot(t, table.mean(1), label=name if labels == "legend" else None, **style)
+        ax.plot(t, table.mean(1), label=None if labels == "direct" else name, **style)
         if labels == "direct":
             ax.annotate(
                 name,
@@ -213,15 +213,15 @@ def histories(
 def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 3):
     """`histories` of several groups of arms, one panel per group, on common axes.
 
-    A group without runs has a panel that says so. The legend stands behind the last panel, and
-    is that of the first group with runs. Returns the axes, one per group.
+    A group without runs has a panel that says so. The legend is to the right of the last panel
+    or below it, and is that of the first group with runs. Returns the axes, one per group.
     """
     rows = len(groups) // columns + 1
     size = {"figsize": (7.2, 0.4 + 2.2 * rows), "layout": "constrained"}
     axes = plt.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, **size)[1]
     used, rest = axes.flat[: len(groups)], axes.flat[len(groups) :]
     for i, (ax, (name, runs)) in enumerate(zip(used, groups.items(), strict=True)):
-        histories(runs, ax=ax, legend=False)
+        histories(runs, ax=ax, labels="none")
         lowest = i + columns >= len(groups)
         ax.tick_params(labelbottom=lowest)
         ax.set(xlabel="iteration" if lowest else "")
@@ -272,7 +272,7 @@ def published(experiment: Experiment, runs: Mapping[str, Sequence[Run]], *, ax):
 def rates(runs: Mapping[str, Sequence[Run]], *, ax=None):
     """The rates that were used, by label, as the optimizers held them.
 
-    Dots are read back at each test; the line between them is the policy's.
+    Dots are the rates read back at each test; the line is the policy.
     """
     ax = _axes(ax)
     for label, style in _styles({k: v[0].config.policy for k, v in runs.items()}).items():
@@ -311,7 +311,7 @@ def sensitivity(curves: Mapping[str, Curve], policies: Mapping[str, Policy], *, 
 
 
 def _forest(rows: Sequence[Mapping], by: Callable[[Mapping], str]):
-    """(axes, its rows) for each value of `by`: one line per row, and a scale of its own."""
+    """One panel per value of `by`, with its own scale: returns all axes, and their rows."""
     names = dict.fromkeys(by(row) for row in rows)
     groups = {name: [r for r in rows if by(r) == name] for name in names} or {"not run": []}
     lines = [max(1, len(each)) for each in groups.values()]
@@ -328,13 +328,13 @@ VERDICTS = {"reproduced": _BLIND[2], "not reproduced": _BLIND[3], "undecided": "
 
 
 def _label(ax, texts: Sequence[str]):
-    """Labels of the lines, long ones in two rows; and the axes' name, which is as long."""
+    """Label the lines of a panel; long labels are wrapped."""
     wrapped = ["\n".join(textwrap.wrap(text, 46)) for text in texts]
     ax.set_yticklabels(wrapped, fontsize="small")
 
 
 def _by_kind(row: Mapping) -> str:
-    """A panel for what a protocol tests of its paper, and another one for our questions."""
+    """The panel of a row: one per protocol for its claims, another one for our questions."""
     return row["experiment"] + (": our questions" if row["control"] else "")
 
 
@@ -373,7 +373,7 @@ _ALLOWED = "0.9"
 
 
 def _claim(ax, y: float, row: Mapping, edges: tuple[float, float]):
-    """One claim as a line of its panel, which reaches from one of the edges to the other."""
+    """Draw one claim as a line of its panel; `edges` are the limits of the panel's x axis."""
     allowed = RELATIONS[row["relation"]].allowed
     low, high = np.clip([100 * row["margin"] * each for each in allowed], *edges)
     ax.barh(y, high - low, left=low, height=0.8, color=_ALLOWED, zorder=0)

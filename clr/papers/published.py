@@ -1,4 +1,4 @@
-"""The papers' published numbers, from `data/published.csv`, and what joins them to our arms."""
+"""The papers' published numbers, from `data/published.csv`, and the arms that repeat them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ END = "<!-- end of claims -->"
 
 
 def claims_part() -> str:
-    """The verdicts on what the papers are known for, and how many claims have which verdict."""
+    """The verdicts on what the papers are known for, and the number of claims per verdict."""
     every = scoreboard.comparisons(Store.committed())
     wanted = {statement.value for statement in HEADLINES}
     shown = scoreboard.statements([row for row in every if row["statement"] in wanted])
@@ -48,7 +48,7 @@ SHOWN = cyclical.TABLE1.only(["fixed", "triangular2", "decay", "exp_range"])
 
 
 def figure_id() -> str:
-    """What the figure is drawn from, as a hash of the histories; it is inside the PNG."""
+    """A hash of the histories that the figure shows; it is stored in the PNG."""
     whole = hashlib.sha256()
     for run in (r for each in SHOWN.best_recorded(Store.committed()).values() for r in each):
         whole.update(run.path.with_suffix(".csv").read_bytes())
@@ -60,7 +60,7 @@ def draw():
     from clr.papers import figures
 
     runs = SHOWN.best_recorded(Store.committed())
-    figure, ax = figures.plt.subplots(figsize=(8, 4.2), layout="constrained")
+    figure, ax = figures.plt.subplots(figsize=(8, 3.4), layout="constrained")
     figures.histories(runs, ax=ax, labels="direct")
     figures.published(SHOWN, runs, ax=ax)
     ax.set(xlim=(0, 86_000), ylim=(0.6, 0.85))
@@ -71,7 +71,7 @@ def draw():
 
 
 def text() -> str:
-    """README.md as it should be. ValueError if one of the marks around its part is missing."""
+    """README.md as it should be. ValueError if a mark around the generated part is missing."""
     whole = README.read_text(encoding="utf-8")
     if whole.count(BEGIN) != 1 or whole.count(END) != 1:
         raise ValueError(f"README.md must hold {BEGIN} and {END} once each")

@@ -19,7 +19,7 @@ from clr.runs import Run, Store
 
 
 def _made(each: Sequence[Run]) -> dict[str, str]:
-    """What data and machine these runs are of, in print."""
+    """The data sets and the devices of these runs, as text."""
     return {
         "data": "; ".join(sorted({run.config.source.title for run in each})) or "–",
         "device": "; ".join(sorted({run.provenance["device"] for run in each})) or "–",
@@ -32,7 +32,7 @@ def _command(experiment: Experiment, arms: Sequence[str]) -> str:
 
 
 def _source(experiment: Experiment, claim: Claim) -> str:
-    """Who says it, in print."""
+    """Who says it, as text."""
     if not claim.control:
         return claim.source
     return "our question" if experiment.paper == "ours" else f"{experiment.paper} our control"
@@ -45,12 +45,12 @@ def _or_none(value: float) -> float | None:
 def comparisons(store: Store | None = None) -> list[dict]:
     """Every claim of every experiment, judged by the records of `store`, as plain values.
 
-    Keys: claim, statement (what it tests of a paper's, or None), experiment, protocol (CLR, SC
-    or ours), paper_of (the paper it is about), breaks (the paper's conditions that the protocol
-    breaks), source, control, paper and ours (the two arms' accuracies, in print), n of both,
-    runs (n in print), difference, low, high and theirs (the published difference; fractions or
-    None), points, published, relation, margin, verdict, holm, diverged (runs of both), data,
-    device, command. Without a `store`, the usual one.
+    Keys: claim, statement (the paper's sentence that it tests, or None), experiment, protocol
+    (CLR, SC or ours), paper_of (the paper it is about), breaks (the paper's conditions that the
+    protocol breaks), source, control, paper and ours (the two arms' accuracies as text), n of
+    both, runs (n as text), difference, low, high and theirs (the published difference;
+    fractions or None), points, published, relation, margin, verdict, holm, diverged (runs of
+    both), data, device, command. Without a `store`, the usual one.
     """
     found = []
     for experiment in EXPERIMENTS.values():
@@ -101,9 +101,9 @@ def own(row: Mapping) -> bool:
 
 
 def _cell(rows: Sequence[Mapping], named: bool) -> str:
-    """The verdicts of several claims on one statement, in print; where it is run at all.
+    """The verdicts of several claims on one statement, as text, without claims not run.
 
-    If `named`, with the experiment instead of the interval of the difference.
+    If `named`, each has the name of its experiment instead of the interval.
     """
     run = [row for row in rows if row["verdict"] != "not run"]
     if not run:
@@ -117,10 +117,10 @@ def _cell(rows: Sequence[Mapping], named: bool) -> str:
 
 
 def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """One row per statement of a paper, from rows of `comparisons`: where it says so, verdicts.
+    """One row per statement of a paper, from rows of `comparisons`: its source, its verdicts.
 
     The verdicts are those of the papers' own protocols, then those of shortened ones, each with
-    the difference in points. Claims that are not run are left out where another one is.
+    the difference in points. A claim that was not run is left out if another one was run.
     """
     names = dict.fromkeys(row["statement"] for row in rows if row["statement"])
     found = []
@@ -144,7 +144,7 @@ def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
 
 
 def counts(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """How many claims have which verdict: the papers' own protocols, shortened ones, ours."""
+    """The number of claims per verdict: own protocols, shortened protocols, our questions."""
     kinds = {
         "claims, at the papers' own protocols": lambda row: own(row) and not row["control"],
         "claims, at shortened protocols": lambda row: not own(row) and not row["control"],
@@ -162,7 +162,7 @@ def counts(rows: Sequence[Mapping]) -> pd.DataFrame:
 
 
 def _bounds(each: Sequence[Run]) -> str:
-    """The bounds that range tests give, in print."""
+    """The bounds that range tests give, as text."""
     bounds = RangeTest.from_runs(each).bounds()
     values = bounds.base_lr, bounds.max_lr
     return " to ".join("–" if value is None else f"{value:.2g}" for value in values)
@@ -177,9 +177,9 @@ def _why_not(row) -> str:
 def numbers(store: Store | None = None) -> list[dict]:
     """Every row of data/published.csv and what our runs of it say, in plain values.
 
-    Means are over the runs that did not diverge; how many did is said. Keys: place, dataset,
-    model, policy, setting, paper and ours (in print), accuracy, mean and sd (fractions or
-    None), n, diverged (runs), data, device, command (empty where there is no experiment).
+    Means are over the runs that did not diverge. Keys: place, dataset, model, policy, setting,
+    paper and ours (as text), accuracy, mean and sd (fractions or None), n, diverged (number of
+    runs), data, device, command (empty if there is no experiment).
     """
     store = store or Store.usual()
     rows = published.numbers()
@@ -222,7 +222,7 @@ NUMBERS = ["place", "dataset", "model", "policy", "setting", "paper", "ours", "n
 
 
 def table(rows: Sequence[dict], columns: Sequence[str]) -> pd.DataFrame:
-    """`comparisons()` or `numbers()` in print, with some of their columns."""
+    """`comparisons()` or `numbers()` as a table of text, with some of their columns."""
     return pd.DataFrame(
         [
             {
@@ -244,12 +244,12 @@ def markdown(rows: Sequence[dict], columns: Sequence[str]) -> str:
 
 
 def as_json() -> str:
-    """Both, whole, as one JSON object."""
+    """All claims and all published numbers, with all their keys, as one JSON object."""
     return json.dumps({"claims": comparisons(), "published": numbers()}, indent=1)
 
 
 def as_markdown() -> str:
-    """Both as tables in Markdown, with the commands."""
+    """The claims and the published numbers as Markdown tables, with the commands."""
     return (
         markdown(comparisons(), [*CLAIMS, *MADE, "command"])
         + "\n\n"
@@ -258,7 +258,7 @@ def as_markdown() -> str:
 
 
 def as_text() -> str:
-    """Both for a terminal, by experiment and by place."""
+    """The claims, by experiment, and the published numbers, as text for a terminal."""
     parts, every = [], comparisons()
     for name in dict.fromkeys(row["experiment"] for row in every):
         rows = [row for row in every if row["experiment"] == name]
@@ -266,7 +266,7 @@ def as_text() -> str:
         parts.append(
             f"{name}: {'; '.join(made['data'] + made['device']) or 'not run'}\n"
             + table(rows, CLAIMS).to_string(index=False)
-            + f"\non the publisher's own data: python -m clr sweep --experiment {name}"
+            + f"\nto train on the original data: python -m clr sweep --experiment {name}"
         )
     every = numbers()
     shown = [row for row in every if row["command"]]

@@ -1,8 +1,8 @@
 """How much a result depends on the rate: accuracy against peak rate, and windows of good rates.
 
-A schedule's window is the range of rates around its best one whose accuracy is within one
-point of it, read off straight lines between the tested rates on a logarithmic axis. Its width
-is in octaves: one octave is a factor of two.
+A schedule's window is the range of rates around its best rate whose accuracy is at most one
+point below the best. Between the tested rates the accuracy is interpolated linearly in the
+logarithm of the rate. The width is in octaves; one octave is a factor of two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MARGIN = 0.5  # of an octave, for claims about widths
 def window(
     rates: Sequence[float], accuracies: Sequence[float], within: float = WITHIN
 ) -> tuple[float, float]:
-    """The lowest and the highest rate around the best one that are `within` its accuracy.
+    """The lowest and the highest rate with an accuracy at most `within` below the best one.
 
     `rates` rise, and `accuracies` are fractions, one per rate. Between two rates the accuracy
     is interpolated in the logarithm of the rate. A window that reaches the end of the grid
@@ -55,7 +55,7 @@ def window(
 
 @dataclass(frozen=True)
 class Curve:
-    """One schedule's accuracies, fractions, over its peak rates: (rates, seeds).
+    """One schedule's accuracies (fractions) by peak rate, as arrays of shape (rates, seeds).
 
     A run that diverged counts with the accuracy of guessing; `diverged` says how many did at
     each rate. `validation` is what the rate is chosen by.
@@ -68,14 +68,14 @@ class Curve:
 
     @classmethod
     def of(cls, runs: Mapping[float, Sequence[Run]]) -> Curve:
-        """The curve of one schedule's runs by peak rate, as many seeds at each rate.
+        """The curve of one schedule's runs by peak rate, with equally many seeds per rate.
 
         ValueError where the numbers of seeds differ.
         """
         rates = tuple(sorted(runs))
         counts = {len(runs[rate]) for rate in rates}
         if len(counts) != 1 or counts == {0}:
-            raise ValueError(f"each rate must have as many runs; got {sorted(counts)}")
+            raise ValueError(f"all rates must have equally many runs; got {sorted(counts)}")
 
         def table(column: str) -> np.ndarray:
             return np.array([[_or_chance(run, column) for run in runs[r]] for r in rates])
@@ -132,9 +132,10 @@ class LiesIn:
     what: str
 
     def verdict(self, curves: Mapping[str, Curve], rate: float) -> tuple[int, int, str]:
-        """In how many seeds' windows the rate lies, of how many, and the verdict.
+        """How many seeds' windows contain the rate, how many seeds there are, and the verdict.
 
-        'reproduced' if it lies in all, 'not reproduced' if in none, 'undecided' else.
+        'reproduced' if the rate is in all windows, 'not reproduced' if in none, else
+        'undecided'.
         """
         found = [low <= rate <= high for low, high in curves[self.arm].windows]
         word = {len(found): "reproduced", 0: "not reproduced"}.get(sum(found), "undecided")
@@ -142,7 +143,7 @@ class LiesIn:
 
 
 def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
-    """One row per schedule, in print: its chosen rate, its accuracy there, its window.
+    """One row per schedule, as text: its chosen rate, its accuracy there, its window.
 
     Accuracies are in percent, mean ± sd over the seeds. A window is from the geometric mean of
     the seeds' lowest rates to that of their highest; its width is in octaves, mean ± sd.
@@ -174,7 +175,7 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
 def table(
     claims: Sequence[Wider | LiesIn], curves: Mapping[str, Curve], rate: float
 ) -> pd.DataFrame:
-    """The verdicts on claims about windows, in print; 'not run' where a curve is missing.
+    """The verdicts on claims about windows, as text; 'not run' where a curve is missing.
 
     `rate` is the one that the claims of the kind `LiesIn` are about.
     """

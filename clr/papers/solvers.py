@@ -1,6 +1,6 @@
 """Other solvers and another network: CLR Table 3 and Fig. 6 (arXiv 1506.01186, section 4.1.1).
 
-Table 3 trains Caffe's cifar10_full with five other solvers than SGD, Fig. 6 Caffe's
+Table 3 trains Caffe's cifar10_full with five solvers other than SGD. Fig. 6 trains Caffe's
 cifar10_full_sigmoid_bn. Images come in file order, as Caffe reads them.
 """
 
@@ -19,7 +19,7 @@ EPOCH = 500  # 50,000 images in batches of 100
 class Solver:
     """A solver of Table 3: its name in `RunConfig.optimizer`, and the paper's two rates.
 
-    `base_lr` and `max_lr` are rates per iteration; the fixed rate is `base_lr`. `momentum` is
+    `base_lr` and `max_lr` are the cycle's bounds; the fixed rate is `base_lr`. `momentum` is
     that of Caffe's example, 0.9, which is b1 for Adam and the decay for AdaDelta; it is 0 for
     AdaGrad and RMSprop, where Caffe refuses any other value.
     """
@@ -47,18 +47,18 @@ SOLVERS = {
     "AdaGrad": Solver("adagrad", 0.003, 0.035, momentum=0.0),
     "AdaDelta": Solver("adadelta", 0.01, 0.1),
 }
-IN_A_THIRD = {  # where the paper says that 25,000 iterations are enough, and where it says so
+IN_A_THIRD = {  # solvers that need only 25,000 iterations, and where the paper says so
     "Nesterov": "CLR section 4.1.1",
     "AdaGrad": "CLR Table 3",
     "AdaDelta": "CLR Table 3",
 }
-NOT_IN_A_THIRD = "Adam", "RMSprop"  # where it says that CLR, too, needs 70,000
+NOT_IN_A_THIRD = "Adam", "RMSprop"  # solvers that need 70,000 with CLR, too
 
 
 def _per_solver(length: int) -> tuple[Claim, ...]:
     """The claims about each solver's cyclical run, which has `length` iterations.
 
-    It is compared with the fixed rate's end, and with the fixed rate after as many iterations.
+    It is compared with the fixed rate at its end and after `length` iterations.
     """
     found = []
     for name in SOLVERS:
@@ -116,12 +116,13 @@ TABLE3 = Experiment(
     about="""CLR Table 3: five solvers of Caffe, each with a fixed rate and with cycles.
 
     The bounds and the lengths are the paper's, and the fixed rate is the lower bound, as the
-    paper says. What it does not say: whether the fixed rate drops at 60,000 and 65,000, as it
-    does here and in `table1` (before 60,000 these runs are those of a constant rate); the
-    stepsize, here 2,500, with which 25,000 and 70,000 are whole cycles (with 2,000, as in its
-    text, 25,000 is half way up one); momentum, delta and decay, here those of Caffe's example
-    and Caffe's defaults (`clr.training.optim`). Its two numbers for Nesterov are 0.8 points
-    apart, which is more than the margin of the claim that its text makes about them.
+    paper says. The paper does not give three things. The first is whether the fixed rate drops;
+    here it drops at 60,000 and 65,000, as in `table1` (before 60,000 these runs equal those of
+    a constant rate). The second is the stepsize; here it is 2,500, with which 25,000 and 70,000
+    iterations are whole cycles (with 2,000, as in its text, 25,000 ends half way up a cycle).
+    The third is momentum, delta and decay; here they are those of Caffe's example and Caffe's
+    defaults (`clr.training.optim`). The paper's two numbers for Nesterov differ by 0.8 points,
+    which is more than the margin of the claim that its text makes about them.
     """,
     paper="CLR",
     dataset="cifar10",
@@ -153,7 +154,7 @@ def fixed_and_cycle(
     """Two arms per solver: `fixed` iterations of its lower bound, `cycles` of triangular.
 
     `stepsize` is in iterations; `times` multiplies the paper's bounds. ValueError or TypeError,
-    naming the argument, for what a policy does not take.
+    naming the argument, for a value that a policy does not accept.
     """
     arms = {}
     for name, solver in SOLVERS.items():
@@ -180,8 +181,8 @@ SOLVERS_SHORT = Experiment(
 
     4,000 iterations (8 epochs) of triangular with the paper's bounds and a stepsize of 1,000 (2
     epochs), 12,000 of the paper's fixed rate, as in `laptop`. The paper's fixed rate is the
-    lower bound, so a cycle may win by its larger rates alone: "fixed at the mean" has the
-    cycle's mean rate.
+    lower bound, so a cycle may be better only because its rates are larger. The arm "fixed at
+    the mean" therefore has the cycle's mean rate.
     """,
     paper="CLR",
     dataset="cifar10",
@@ -278,8 +279,8 @@ def figure6(bounds: tuple[float, float] | None = None) -> Experiment:
         Two cycles (4,000 iterations, 8 epochs) against Caffe's fixed rate of 0.001 for 12,000.
         The paper gives neither bounds nor stepsize nor length. The bounds are read off the
         range test, the arm "range ramp". Its end, {_RAMP_END:g}, was chosen after one look: in
-        a run of 1,000 iterations up to 0.5 the training loss rose between 0.05 and 0.1. What
-        the figure shows the paper calls training accuracy; ours is test accuracy.
+        a run of 1,000 iterations up to 0.5 the training loss rose between 0.05 and 0.1. The
+        paper calls the accuracy in its figure training accuracy; ours is test accuracy.
         """,
         paper="CLR",
         dataset="cifar10",

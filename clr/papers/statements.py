@@ -1,4 +1,4 @@
-"""What the papers say, in one sentence each, as far as an experiment here tests it.
+"""The statements of the papers that an experiment here tests, in one sentence each.
 
 A claim of an experiment names the statement that it tests. Several protocols can test one
 statement: the papers' own, and shortened ones of ours.

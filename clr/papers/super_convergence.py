@@ -1,7 +1,7 @@
 """The experiments of Super-Convergence (arXiv 1708.07120): Fig. 1a, Tables 1 and 2, Fig. 4b.
 
-And one of ours for a CPU. The settings are those of the author's scripts and logs: 8 GPUs with
-125 images each, normalised by themselves.
+One more experiment, for a CPU, is ours. The settings are those of the author's scripts and
+logs: 8 GPUs with 125 images each, which are normalised per GPU.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _RESNET = {
     "weight_decay": 0.0001,
     "flip": True,
 }
-_SHORT, _LONG = {"bn_fraction": 0.95}, {"bn_fraction": 0.999}  # each arm's moving average
+_SHORT, _LONG = {"bn_fraction": 0.95}, {"bn_fraction": 0.999}  # for short and for long arms
 
 
 def _two(cycle: int, **differs) -> dict[str, Arm]:
-    """Fig. 1a: one cycle, and a step schedule eight times as long; each its moving average."""
+    """Fig. 1a: one cycle, and a step schedule eight times as long, each with its average."""
     return {
         "one cycle": Arm(Triangular(0.1, 3.0, cycle // 2), cycle, differs | _SHORT),
         "step": Arm(Step(0.35, (5 * cycle, 7 * cycle)), 8 * cycle, differs | _LONG),
@@ -40,7 +40,7 @@ def _two(cycle: int, **differs) -> dict[str, Arm]:
 def _figure1a(cycle: int, *, long: int | None = None) -> dict[str, Arm]:
     """One cycle of `cycle` iterations, a step schedule eight times as long, and controls.
 
-    `long`: planned seeds of the arms that are eight times as long.
+    `long`: planned seeds of the long arms, and of the controls that are planned with them.
     """
     one, step = (arm.policy for arm in _two(cycle).values())
     up = cycle * 45 // 100
@@ -77,11 +77,11 @@ SUPERCONVERGENCE = Experiment(
     name="superconvergence",
     about="""Super-Convergence Fig. 1a: one cycle against a step schedule eight times as long.
 
-    The settings of the author's scripts and logs: 1,000 images per iteration, normalised 125
-    at a time, and another moving average for the two arms. Then the controls: the two arms
-    with each other's moving average, batches normalised whole, a cycle without large rates and
-    one that ends at zero, schedules that decay within the cycle's length, and the author's
-    later 1cycle.
+    The settings are those of the author's scripts and logs: 1,000 images per iteration,
+    normalised in groups of 125, and a different moving average for each of the two arms. The
+    controls are the two arms with the moving averages exchanged, batches normalised as a whole,
+    a cycle without large rates, a cycle that ends at zero, schedules that decay within the
+    cycle's length, and the author's later 1cycle.
     """,
     paper="SC",
     dataset="cifar10",
@@ -103,9 +103,9 @@ SUPERCONVERGENCE_MORE = Experiment(
     name="superconvergence_more",
     about="""What else Super-Convergence shows of these networks; moving averages as in Fig. 1a.
 
-    Range tests up to a rate of 3 (Fig. 2b), then both arms of Fig. 1a: with the first so many
-    training images (Table 1; which ones the paper left out is not known), and with ResNet-20
-    and ResNet-110 (Fig. 4b; the author's ResNet-110 had 100 images on each GPU).
+    Range tests up to a rate of 3 (Fig. 2b), then both arms of Fig. 1a: with only the
+    first n training images (Table 1; it is not known which images the paper left out), and with
+    ResNet-20 and ResNet-110 (Fig. 4b; the author's ResNet-110 had 100 images on each GPU).
     """,
     paper="SC",
     dataset="cifar10",
@@ -139,10 +139,10 @@ SUPERCONVERGENCE_SMALL = Experiment(
     about="""The arms of Fig. 1a for a CPU: a protocol of ours.
 
     ResNet-8, the smallest of the family, 250 images per iteration (normalised 125 at a time),
-    a cycle of 600 iterations, 3 epochs. Rates, decay and moving averages are the paper's. And
-    a range test up to the cycle's highest rate, as long as the cycle. Three seeds were planned
-    first; when these left cycles and schedules of one length undecided, five were planned for
-    those, and three kept for the others.
+    a cycle of 600 iterations, 3 epochs. Rates, decay and moving averages are the paper's. There
+    is also a range test up to the cycle's highest rate, as long as the cycle. At first three
+    seeds were planned for all arms. They left the claims about cycles and schedules of equal
+    length undecided, so five seeds were planned for these arms.
     """,
     paper="SC",
     dataset="cifar10",
@@ -184,10 +184,10 @@ MNIST = Experiment(
     name="mnist",
     about="""Super-Convergence Table 2, MNIST: Caffe's LeNet, 512 images per iteration.
 
-    inv and step for 85 epochs are Caffe's own examples (10,000 iterations); 1cycle with its
-    momentum cycle for as many epochs as the arm is called, with the paper's stepsize (in
-    epochs) or, for the lengths that the paper has not, 0.45 of the run. Four seeds, as the
-    paper has.
+    inv and step for 85 epochs are Caffe's own examples (10,000 iterations). 1cycle, with its
+    momentum cycle, runs for the number of epochs in the arm's name. Its stepsize (in epochs) is
+    the paper's or, for lengths that are not in the paper, 0.45 of the run. There are four
+    seeds, as in the paper.
     """,
     paper="SC",
     dataset="mnist",
@@ -260,7 +260,7 @@ MNIST_CHANGES = Experiment(
 
     In `mnist`, inv and step agree with the paper to 0.02 points and 1cycle is 0.15 to 0.18
     points below it. The author's later runs used Nesterov, alternating first weights and a
-    batch size that differed a little; which of these the table had is not known.
+    batch size that differed a little. It is not known which of these the table's runs had.
     """,
     paper="ours",
     dataset="mnist",

@@ -55,8 +55,8 @@ def results(
     """One row per arm: our runs of it, or 'not run', and what the paper publishes for it.
 
     The columns of published numbers are left out where the papers publish none for the
-    experiment. Accuracies are in percent with `digits` decimals, ours as mean ± sd; time is
-    that of one run.
+    experiment. Accuracies are in percent with `digits` decimals, ours as mean ± sd; the
+    time is the mean per run.
     """
     paper = published.of(experiment)
     rows = []

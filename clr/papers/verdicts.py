@@ -1,8 +1,8 @@
 """What runs say: the summary of an arm's accuracies, and the verdict on a claim.
 
-The rule. A claim compares two arms of one experiment. The runs give the difference of their
-mean final test accuracies a 95 % interval (Welch's, from the spread over the seeds of each arm;
-in pairs where two moments of the same runs are compared). With a margin m,
+The rule. A claim compares two arms of one experiment. The runs give a 95 % interval for the
+difference of the mean final test accuracies (Welch's, from the spread over the seeds of each
+arm; paired if two iterations of the same runs are compared). With a margin m,
 
 - "better than" is reproduced when the whole interval is above 0, and not reproduced when the
   whole interval is below m and not above 0;
@@ -10,11 +10,11 @@ in pairs where two moments of the same runs are compared). With a margin m,
   is below -m;
 - "as good as" is reproduced when the whole interval is within m of 0, and not reproduced when
   it is outside of that;
-- everything else is undecided, and so is a claim with fewer runs than planned, one without an
-  interval (an arm has one run only, or no run differs from another), and one of whose runs
-  diverged (then how often that happens is the result).
+- everything else is undecided. So is a claim with fewer runs than planned, a claim without an
+  interval (an arm has only one run, or the runs of each arm are all equal), and a claim with a
+  run that diverged (the result is then how many runs did).
 
-Beside the verdict stands whether it survives Holm's correction for all claims of the
+With the verdict we report whether it survives Holm's correction for all claims of the
 experiment that have an interval, and whether the difference that the paper publishes lies in
 our interval.
 """
@@ -83,11 +83,11 @@ class Summary:
         return percent(self.mean, self.sd, digits) + rate
 
 
-LEVEL = 0.05  # what the intervals of 95 % leave
+LEVEL = 0.05  # the significance level of 95 % intervals
 
 
 def _without_spread(ours: Sequence[float], others: Sequence[float], paired: bool) -> bool:
-    """Whether the accuracies say nothing of chance: one run only, or all of them alike."""
+    """Whether there is no spread: only one run in an arm, or equal runs in each arm."""
     if min(len(ours), len(others)) < 2:
         return True
     spreads = [np.subtract(ours, others)] if paired else [ours, others]
@@ -109,7 +109,7 @@ def interval(
 ) -> tuple[float, float]:
     """The 95 % interval of the difference of two means (Welch's; Student's, if in pairs).
 
-    (nan, nan) if either n is 1, or where there is no spread at all: that is chance, too.
+    (nan, nan) if an arm has only one run, or if there is no spread (that can happen by chance).
     """
     if _without_spread(ours, others, paired):
         return nan, nan
@@ -137,16 +137,17 @@ def level(
     *,
     paired: bool = False,
 ) -> float:
-    """The smallest level at which `decide` decides: 0.05 for an interval that just does.
+    """The smallest significance level at which `decide` is not "undecided".
 
-    An interval of 1 - `level` then touches the range that the verdict needs. NaN without an
-    interval. This is what Holm's correction is applied to.
+    It is 0.05 if the 95 % interval just allows a verdict. In general, the interval at
+    1 - `level` just touches the limit of the range that the verdict needs. NaN without an
+    interval. Holm's correction is applied to these levels.
     """
     if _without_spread(ours, others, paired):
         return nan
 
     def beyond(bound: float, side: str) -> float:
-        """Twice the p-value of a difference `side` ("greater", "less") of a bound."""
+        """Twice the p-value of a difference "greater" or "less" (`side`) than `bound`."""
         if np.isinf(bound):
             return 0.0 if (bound < 0) == (side == "greater") else 1.0
         shifted = np.subtract(ours, bound)
@@ -173,7 +174,7 @@ def holm(levels: Sequence[float]) -> list[bool]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, what the runs of its two arms came to, and what follows.
+    """A claim, the results of its two arms, and the verdict that follows.
 
     `low` and `high` bound the difference of the means, a fraction; NaN without an interval.
     `planned` holds the numbers of runs that the claim's arms should have. `level` is that of
@@ -212,17 +213,17 @@ class Verdict:
 
     @property
     def decided(self) -> bool:
-        """Whether it is reproduced or not reproduced."""
+        """Whether the verdict is 'reproduced' or 'not reproduced'."""
         return self.word in ("reproduced", "not reproduced")
 
     @property
     def holm(self) -> str:
-        """Whether a decided claim survives Holm's correction, in print: 'yes', 'no' or '–'."""
+        """Whether a decided claim survives Holm's correction, as text: 'yes', 'no' or '–'."""
         return ("yes" if self.survives else "no") if self.decided else "–"
 
     @property
     def runs(self) -> str:
-        """The numbers of runs, in print: '5, 5', or '3 of 5, 5' while some are missing.
+        """The numbers of runs, as text: '5, 5', or '3 of 5, 5' while some are missing.
 
         With '(second look)' where an arm got more seeds after its first ones had been seen.
         """
@@ -232,7 +233,7 @@ class Verdict:
 
     @property
     def published(self) -> str:
-        """The published difference in points, and whether our interval holds it, in print."""
+        """The published difference in points and whether our interval contains it, as text."""
         if isnan(self.theirs):
             return "–"
         said = f"{100 * self.theirs:+.{self.digits}f}"
@@ -244,7 +245,7 @@ class Verdict:
 
     @property
     def digits(self) -> int:
-        """How many decimals of a point the claim's margin asks for."""
+        """The number of decimals, in points, that the claim's margin needs."""
         return 1 if self.claim.margin >= 0.001 else 2
 
     @property
@@ -258,7 +259,7 @@ class Verdict:
 
 
 def judge(experiment: Experiment, claim: Claim, runs: Mapping[str, Sequence[Run]]) -> Verdict:
-    """The verdict of an experiment's runs, by arm, on one of its claims, before Holm."""
+    """The verdict on one claim from the experiment's runs by arm, before Holm's correction."""
     ours, others = (Summary.of(runs.get(arm, ()), at) for arm, at in claim.moments)
     found = Verdict(
         claim,
@@ -295,11 +296,11 @@ def verdicts(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[
 
 
 def table(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """`verdicts` in print, one row per claim.
+    """`verdicts` as text, one row per claim.
 
-    Who says it, the difference in points with its interval, the published difference (only
-    where the paper publishes both accuracies of a claim), n, the verdict, and whether it
-    survives Holm's correction.
+    The columns are who says it, the difference in points with its interval, the published
+    difference (only if the paper publishes both accuracies of a claim), n, the verdict, and
+    whether it survives Holm's correction.
     """
     rows = [
         {

@@ -19,7 +19,7 @@ _CYCLES = {"one cycle": 1, "two cycles": 2, "four cycles": 4}
 
 
 def _shapes(low: float) -> dict[str, Policy]:
-    """Four ways between `low` and the peak that have the same mean rate and the same end."""
+    """Four schedules between `low` and the peak with the same mean rate and end rate."""
     cycles = {name: Triangular(low, _PEAK, _N // (2 * k)) for name, k in _CYCLES.items()}
     return {"falls once": Decay(low, _PEAK, _N)} | cycles
 
@@ -45,12 +45,12 @@ _SHUFFLED = {"shuffle": True}
 
 MATCHED_ENDS = Experiment(
     name="matched_ends",
-    about="""Does going up again help, when all schedules end at one rate and have one mean?
+    about="""Does it help to raise the rate again, if the end rate and the mean rate are equal?
 
-    {falls once, one cycle, two cycles, four cycles} with a peak of 0.006, each ending at 0.001
-    and at 0, in file order; and one pair with shuffled batches, to see what the file order
-    does. The two cycles that end at 0.001 are the arm "triangular" of `laptop`, whose seeds 0
-    to 2 were known when this was planned.
+    Four schedules (falls once, one cycle, two cycles, four cycles) with a peak of 0.006, each
+    with an end at 0.001 and one at 0, in file order. One pair has shuffled batches, to show the
+    effect of the file order. The arm "two cycles, to 0.001" is the arm "triangular" of
+    `laptop`; the results of its seeds 0 to 2 were known when this was planned.
     """,
     paper="ours",
     dataset="cifar10",
@@ -108,8 +108,8 @@ def curves(
 ) -> dict[str, Curve]:
     """The curve of each schedule that was run at all of these peak rates.
 
-    `runs` are those of `over_rates`, by arm. Where some rates have more runs than others, as
-    many are taken at each.
+    `runs` are those of `over_rates`, by arm. If some rates have more runs than others, the
+    same number is used at each.
     """
     found = {}
     for name in names:
@@ -126,10 +126,11 @@ SENSITIVITY = Experiment(
     name="sensitivity",
     about="""How much does the result depend on the rate? Seven schedules, six peak rates each.
 
-    Shuffled batches of 45,000 images; the other 5,000 choose the rate: for each schedule, the
-    one with the highest mean accuracy on them over three seeds. A schedule whose chosen rate
-    is the lowest or the highest of the grid gets another octave there. Then the schedules are
-    compared on fresh seeds, each with its chosen rate (`at_chosen_rates`).
+    The training uses 45,000 images in shuffled batches. The other 5,000 images choose the rate:
+    for each schedule, the rate with the highest mean accuracy on them over three seeds. If the
+    chosen rate is the lowest or the highest of the grid, the grid gets another rate there, an
+    octave further. Then the schedules are compared on new seeds, each with its chosen rate
+    (`at_chosen_rates`).
     """,
     paper="ours",
     dataset="cifar10",
@@ -147,11 +148,11 @@ WINDOWS = (  # claims about the windows of `SENSITIVITY`, planned before its fir
 
 
 def at_chosen_rates(rates: Mapping[str, float], cycle: str) -> Experiment:
-    """Every schedule with its own chosen rate, on five seeds that chose nothing.
+    """Every schedule with its own chosen rate, on five seeds that were not used to choose it.
 
     `rates` holds each schedule's chosen peak rate; `cycle` is the better one of the two
     cyclical schedules at its chosen rate. Both come from the validation accuracies of
-    `SENSITIVITY`, and from nothing else. The claims about that cycle were planned before them.
+    `SENSITIVITY`, and from nothing else. The claims about that cycle were planned before.
     """
     claims = (
         Claim("control", cycle, "not worse than", "cosine to 0"),

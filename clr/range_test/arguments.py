@@ -77,5 +77,6 @@ def check_optimizer(optimizer: object, model: nn.Module) -> None:
     strange = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
     if strange:
         raise ValueError(
-            f"optimizer must be one of the model's parameters; {strange} of its tensors are not"
+            "optimizer must hold only the model's parameters; "
+            f"{strange} of its tensors are others"
         )

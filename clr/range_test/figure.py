@@ -33,9 +33,8 @@ def draw(
     loss = bounds is not None and bounds.method.startswith("loss")
     table = column("train_loss" if loss else watched).dropna(how="all")
     ax.plot(table.index, table, color=colour, lw=0.8, alpha=0.6)
-    grid = table[
-        table[table.count().idxmax()].notna()
-    ]  # without the last rows of diverged seeds
+    # without the last rows of the seeds that diverged
+    grid = table[table[table.count().idxmax()].notna()]
     median, label = grid.median(axis=1), f"median (n = {table.shape[1]})"
     if bounds is not None:
         median, label = pd.Series(smoothed(median), median.index), f"{label}, smoothed"

@@ -11,7 +11,7 @@ from pathlib import Path
 from clr.interrupts import deferred
 
 _SEAL = 64 + 1  # a sha256 in hex and a newline
-FOR_RUNS = ". CLR_RUNS names another folder for runs"  # advice
+FOR_RUNS = ". Set CLR_RUNS to another folder for runs"  # advice
 
 
 @deferred()

@@ -180,7 +180,7 @@ def run(
                 f"a worker died; {len(left)} runs continue from their checkpoints", flush=True
             )
         else:
-            print(f"{len(left)} runs are another process's; waiting for them", flush=True)
+            print(f"another process trains {len(left)} runs; waiting for them", flush=True)
     print(f"gave up after {attempts} attempts", flush=True)
     return lines.failures + len(left)
 

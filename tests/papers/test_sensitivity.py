@@ -62,9 +62,9 @@ def test_a_diverged_run_counts_as_guessing_and_is_counted():
 
 
 def test_rates_with_other_numbers_of_seeds_are_refused():
-    with pytest.raises(ValueError, match=r"as many runs; got \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"equally many runs; got \[1, 2\]"):
         Curve.of({0.1: [made(0.5, 0.5)], 0.2: [made(0.5, 0.5)] * 2})
-    with pytest.raises(ValueError, match=r"as many runs; got \[0\]"):
+    with pytest.raises(ValueError, match=r"equally many runs; got \[0\]"):
         Curve.of({0.1: [], 0.2: []})
 
 

@@ -359,7 +359,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="must end at its highest rate, .*past_end=cycle"):
         run(policy=RangeRamp(0.0, 0.1, 10, past_end="cycle"))
     with pytest.raises(
-        ValueError, match="optimizer must be one of the model's parameters; 2 of"
+        ValueError, match="optimizer must hold only the model's parameters; 2 of"
     ):
         run(optimizer=torch.optim.SGD(nn.Linear(4, 2).parameters(), lr=0.1))
     with pytest.raises(TypeError, match="policy must be a RangeRamp; got Triangular"):

@@ -326,7 +326,7 @@ Store.usual().train(config)
 def test_a_store_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CLR_RUNS", str(tmp_path / "file" / "runs"))
-    with pytest.raises(OSError, match="could not write .*CLR_RUNS names another folder"):
+    with pytest.raises(OSError, match="could not write .*Set CLR_RUNS to another folder"):
         train(CONFIG)
 
 
