@@ -40,9 +40,8 @@ notebooks: $(READY)  ## execute the committed notebooks in place, strip what dif
 
 exercises: $(READY)  ## write the students' versions of the exercises to results/exercises
 	@mkdir -p $(RESULTS)
-	$(BIN)/python -m nbgrader generate_assignment exercises --force --log-level=WARN \
-	  --CourseDirectory.release_directory=$(RESULTS) \
-	  --CourseDirectory.db_url=sqlite:///$(RESULTS)/gradebook.db
+	$(BIN)/python -m nbgrader generate_assignment exercises --force --no-db \
+	  --log-level=WARN --CourseDirectory.release_directory=$(RESULTS)
 
 book: exercises  ## build the book, a static site, in results/book
 	rm -rf $(RESULTS)/book $(RESULTS)/book-source
