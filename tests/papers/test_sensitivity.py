@@ -124,3 +124,19 @@ def test_a_curve_needs_runs_at_every_rate():
     found = worth_it.curves(runs, ["constant", "step"], rates)
     assert list(found) == ["constant"]
     assert found["constant"].test.tolist() == [[0.5], [0.7]]
+
+
+def test_the_better_cycle_is_chosen_by_validation_accuracy():
+    rates = (0.1, 0.2)
+
+    def made_of(validation, test):
+        both = np.array([test]).T, np.array([validation]).T
+        return Curve(rates, *both, diverged=(0, 0))
+
+    curves = {
+        "constant": made_of([0.9, 0.8], [0.1, 0.9]),
+        "two cycles": made_of([0.5, 0.7], [0.9, 0.9]),
+        "two cycles, to 0": made_of([0.75, 0.2], [0.1, 0.1]),
+    }
+    found = {"constant": 0.1, "two cycles": 0.2, "two cycles, to 0": 0.1}
+    assert worth_it.chosen(curves) == (found, "two cycles, to 0")
