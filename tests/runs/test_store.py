@@ -144,7 +144,7 @@ def swap(store):
         (damage_csv, "does not have the recorded checksum"),
         (damage_json, "cannot be used"),
         (lose_csv, "cannot be used"),
-        (swap, "is of another config"),
+        (swap, "it has another config or other data than its name says"),
     ],
 )
 def test_a_record_that_is_not_what_it_should_be_is_never_used(store, spoil, says):
