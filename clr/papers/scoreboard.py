@@ -52,11 +52,11 @@ def comparisons(store: Store | None = None) -> list[dict]:
     fractions or None), points, published, relation, margin, verdict, holm, diverged (runs of
     both), data, device, command. Without a `store`, the usual one.
     """
-    found = []
+    store, found = store or Store.usual(), []
     for experiment in EXPERIMENTS.values():
         if not experiment.claims:
             continue
-        runs = experiment.best_recorded(store or Store.usual())
+        runs = experiment.best_recorded(store)
         numbers = published.of(experiment)["accuracy"]
         for verdict in verdicts(experiment, runs):
             claim, pair = verdict.claim, (verdict.claim.arm, verdict.claim.other)

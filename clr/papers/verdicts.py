@@ -258,7 +258,12 @@ class Verdict:
         return f"{text} (no interval)" if isnan(self.low) else f"{text} [{low}, {high}]"
 
 
-def judge(experiment: Experiment, claim: Claim, runs: Mapping[str, Sequence[Run]]) -> Verdict:
+def _judge(
+    experiment: Experiment,
+    claim: Claim,
+    runs: Mapping[str, Sequence[Run]],
+    numbers: pd.Series,
+) -> Verdict:
     """The verdict on one claim from the experiment's runs by arm, before Holm's correction."""
     ours, others = (Summary.of(runs.get(arm, ()), at) for arm, at in claim.moments)
     found = Verdict(
@@ -269,7 +274,7 @@ def judge(experiment: Experiment, claim: Claim, runs: Mapping[str, Sequence[Run]
         nan,
         nan,
         (experiment.plan(claim.arm), experiment.plan(claim.other)),
-        theirs=_published(experiment, claim),
+        theirs=_published(numbers, claim),
         looked=bool({claim.arm, claim.other} & set(experiment.second_look)),
     )
     if ours.diverged or others.diverged:
@@ -280,17 +285,17 @@ def judge(experiment: Experiment, claim: Claim, runs: Mapping[str, Sequence[Run]
     return replace(found, low=low, high=high, level=smallest)
 
 
-def _published(experiment: Experiment, claim: Claim) -> float:
+def _published(numbers: pd.Series, claim: Claim) -> float:
     """The difference of the accuracies that a paper publishes for two arms' ends, or NaN."""
     if claim.at is not None or claim.other_at is not None:
         return nan
-    numbers = published.of(experiment)["accuracy"]
     return float(numbers.get(claim.arm, nan) - numbers.get(claim.other, nan))
 
 
 def verdicts(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[Verdict]:
     """The verdicts on all claims of an experiment, in order."""
-    found = [judge(experiment, claim, runs) for claim in experiment.claims]
+    numbers = published.of(experiment)["accuracy"]
+    found = [_judge(experiment, claim, runs, numbers) for claim in experiment.claims]
     survive = holm([verdict.level for verdict in found])
     return [replace(v, survives=each) for v, each in zip(found, survive, strict=True)]
 

@@ -39,21 +39,25 @@ def test_a_comparison_is_what_the_records_say():
     assert row["data"] == "CIFAR-10 (JPEG copy)" and row["device"].startswith("CPU")
 
 
-def test_a_new_run_counts_at_once():
-    def fixed():
-        return next(r for r in scoreboard.numbers() if r["command"].endswith("--arms fixed"))
-
-    before = fixed()["n"]
-    store, copy = Store.live(), "folder:cifar10-jpeg"
-    config = TABLE1.config("fixed", before, copy)  # the next seed
+def test_a_new_run_counts_at_once(tmp_path):
+    copy = "folder:cifar10-jpeg"
     old = Store.committed().search(TABLE1.config("fixed", 0, copy))
-    store.folder.mkdir()
-    record = json.loads(old.path.read_text())
-    record["config"]["seed"] = config.seed
-    name = run_name(config, record["data"]["fingerprint"])
-    (store.folder / f"{name}.json").write_text(json.dumps(record))
-    (store.folder / f"{name}.csv").write_bytes(old.path.with_suffix(".csv").read_bytes())
-    assert fixed()["n"] == before + 1
+    store = Store(tmp_path)
+
+    def add(seed):
+        """A record of that seed, made of seed 0's."""
+        record = json.loads(old.path.read_text())
+        record["config"]["seed"] = seed
+        config = TABLE1.config("fixed", seed, copy)
+        name = run_name(config, record["data"]["fingerprint"])
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+        (tmp_path / f"{name}.csv").write_bytes(old.path.with_suffix(".csv").read_bytes())
+
+    for seed in (0, 1):
+        add(seed)
+        rows = scoreboard.numbers(Store(store.folder))
+        fixed = next(r for r in rows if r["command"].endswith("table1 --arms fixed"))
+        assert fixed["n"] == seed + 1
 
 
 def test_a_run_that_diverged_is_said():
