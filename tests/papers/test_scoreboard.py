@@ -108,7 +108,8 @@ def test_without_a_record_its_rows_say_not_run(tmp_path):
 
 def test_json_markdown_and_text_hold_the_same(capsys):
     content = json.loads(scoreboard.as_json())
-    assert len(content["claims"]) == len(scoreboard.comparisons())
+    claims = sum(len(experiment.claims) for experiment in EXPERIMENTS.values())
+    assert len(content["claims"]) == claims
     for row in content["claims"]:
         if row["verdict"] in ("reproduced", "not reproduced"):
             assert row["low"] <= row["difference"] <= row["high"]
