@@ -222,7 +222,7 @@ import re, resource
 from pathlib import Path
 from clr.bench import step as bench
 training = bench.Training(bench.CONFIG, bench.pixels())
-for _ in range(30):
+for _ in range(10):
     training.step()
 training.record()
 status = Path("/proc/self/status")  # getrusage would count what the parent had before exec
