@@ -2,8 +2,6 @@
 
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,16 +18,9 @@ PUBLIC = [
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory):
+def book(made_by_make):
     """The built book, as `make book` builds it; a warning is an error."""
-    folder = tmp_path_factory.mktemp("book")
-    bin_ = Path(sys.executable).parent  # not a .venv that make would make first
-    subprocess.run(
-        ["make", "book", f"RESULTS={folder}", f"BIN={bin_}", "READY=README.md"],
-        cwd=ROOT,
-        check=True,
-    )
-    return folder / "book"
+    return made_by_make("book") / "book"
 
 
 def test_every_package_with_public_names_is_in_the_api():

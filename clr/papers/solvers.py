@@ -6,7 +6,7 @@ cifar10_full_sigmoid_bn. Images come in file order, as Caffe reads them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clr.papers.experiment import Arm, Claim, Experiment
 from clr.papers.statements import Statement
@@ -235,6 +235,9 @@ _SIGMOID_BN = {
     "weight_decay": 0.0,
     "bn_fraction": 0.999,
 }
+_BETTER = Claim(
+    "CLR Fig. 6", "triangular", "better than", "fixed", statement=Statement.SIGMOIDS
+)
 _RAMP_END = 0.1
 _RATE = 0.001  # the rate of Caffe's cifar10_full_sigmoid_solver_bn
 
@@ -255,21 +258,8 @@ def figure6(bounds: tuple[float, float] | None = None) -> Experiment:
         arms["triangular"] = Arm(Triangular(*bounds, 1000), _SHORT)
         arms["fixed at the mean"] = Arm(Fixed(sum(bounds) / 2), _SHORT)
         claims = (
-            Claim(
-                "CLR Fig. 6",
-                "triangular",
-                "better than",
-                "fixed",
-                other_at=_SHORT,
-                statement=Statement.SIGMOIDS,
-            ),
-            Claim(
-                "CLR Fig. 6",
-                "triangular",
-                "not worse than",
-                "fixed",
-                statement=Statement.SIGMOIDS,
-            ),
+            replace(_BETTER, other_at=_SHORT),
+            replace(_BETTER, relation="not worse than"),
             Claim("control", "triangular", "better than", "fixed at the mean"),
         )
     return Experiment(
@@ -302,15 +292,7 @@ def figure6_full(bounds: tuple[float, float] | None = None) -> Experiment:
     claims: tuple[Claim, ...] = ()
     if bounds:
         arms["triangular"] = Arm(Triangular(*bounds, 2000), 20_000)
-        claims = (
-            Claim(
-                "CLR Fig. 6",
-                "triangular",
-                "better than",
-                "fixed",
-                statement=Statement.SIGMOIDS,
-            ),
-        )
+        claims = (_BETTER,)
     return Experiment(
         name="figure6_full",
         about="""CLR Fig. 6 at the length of Caffe's example, 60,000 iterations.

@@ -1,16 +1,14 @@
 """The exercises: the solutions pass, and every check says what is wrong."""
 
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 import matplotlib.pyplot as plt
 import nbformat
 import papermill
 import pytest
 
+from clr.notebooks import parameters
 from clr.notebooks.execution import NOTEBOOKS
-from clr.paths import ROOT
 
 SOURCES = sorted((NOTEBOOKS / "exercises").glob("*.ipynb"))
 each = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
@@ -114,7 +112,7 @@ def at_8000(base_lr, max_lr, gamma):
     (
         "own",  # the paper's bounds for another network
         "base_lr, max_lr = 0.0001, 0.0006",
-        "% on average; 88 % are asked for. Your max_lr may be too low",
+        "% on average; 88% is asked for. Your max_lr may be too low",
     ),
     (
         "stepsize",  # the whole cycle taken for the stepsize
@@ -231,40 +229,46 @@ def said(check, answer, space):
 
 
 @pytest.fixture(scope="module")
-def students(tmp_path_factory):
+def students(made_by_make):
     """The students' versions, as `make exercises` writes them."""
-    folder = tmp_path_factory.mktemp("students")
-    bin_ = Path(sys.executable).parent  # not a .venv that make would make first
-    subprocess.run(
-        ["make", "exercises", f"RESULTS={folder}", f"BIN={bin_}", "READY=README.md"],
-        cwd=ROOT,
-        check=True,
-    )
-    return folder / "exercises"
+    return made_by_make("exercises") / "exercises"
 
 
 @each
 def test_three_exercises_each_answer_followed_by_its_check(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    headings = [c.source for c in notebook.cells if c.source.startswith("## ")]
     text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    assert text.count("\n## ") == 3 and all(
-        f"({w})" in text for w in ("easy", "medium", "open")
-    )
-    assert headings and text.startswith(f"# Exercises {int(path.name[:2])}: ")
+    levels = re.findall(r"^## \d\. .+ \((\w+)\)$", text, re.MULTILINE)
+    assert levels == ["easy", "medium", "open"]
+    assert text.startswith(f"# Exercises {int(path.name[:2])}: ")
     assert all(f"**{word}:**" in text for word in ("You will", "You need"))
     assert "**Afterwards you can:**" in text
-    kinds = [kind(cell) for cell in notebook.cells]
+    cells = code(path)
+    kinds = [kind(cell) for cell in cells]
     answers = [i for i, each_kind in enumerate(kinds) if each_kind == "answer"]
     assert [kinds[i + 1] for i in answers] == ["check"] * len(answers) and len(answers) >= 3
-    for i in answers:
-        answer, check = notebook.cells[i], notebook.cells[i + 1]
+    for answer, check in ((cells[i], cells[i + 1]) for i in answers):
         assert answer.metadata.nbgrader.grade_id == answer.id
         assert check.metadata.nbgrader.grade_id == check.id == f"{answer.id}-check"
+    assert text.count("<summary>Hint</summary>") == len(answers)
+
+
+@each
+def test_cells_are_short_explained_and_without_outputs(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert 1.1 <= (len(cells) - len(code(path))) / len(code(path)) <= 1.8
     for cell in code(path):
         assert not cell.outputs and cell.execution_count is None
-        assert max(len(line) for line in cell.source.splitlines()) <= 84
+        lines = cell.source.splitlines()
+        assert len(lines) <= 25 and max(map(len, lines)) <= 84
+
+
+@each
+def test_parameters_are_declared_and_checked(path):
+    first, second = code(path)[:2]
+    assert first.metadata.tags == ["parameters"] and parameters.declared(first.source)
+    assert "check_notebook(globals())" in second.source
 
 
 def test_every_answer_has_its_messages_here():
