@@ -252,6 +252,7 @@ _CHANGES = {
     "momentum down to 0.85": _changed(momentum_policy=OneCycleMomentum(0.85, 0.95, _UP)),
     "momentum 0.9": _changed(momentum_policy=None),
     "shuffled": _changed(shuffle=True),
+    "msra first weights": _changed(model="lenet_msra"),
 }
 
 MNIST_CHANGES = Experiment(

@@ -268,6 +268,18 @@ class LeNet(nn.Module):
         return self.ip2(F.relu(self.ip1(x.flatten(1))))
 
 
+class LeNetMSRA(LeNet):
+    """LeNet with Caffe's "msra" first weights: normal, with a variance of 2 / inputs.
+
+    The author's later runs alternate between these and "xavier".
+    """
+
+    def __init__(self, image_shape=(1, 28, 28), classes: int = 10):
+        super().__init__(image_shape, classes)
+        for layer in self.children():
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
 class MLP(nn.Module):
     """Two linear layers with 64 units between them: trains in a second, for the exercises."""
 
@@ -292,7 +304,12 @@ def _xavier(layer):
     nn.init.zeros_(layer.bias)
 
 
-_FIXED = {"cifar10_full": Cifar10Full, "lenet": LeNet, "mlp": MLP}
+_FIXED = {
+    "cifar10_full": Cifar10Full,
+    "lenet": LeNet,
+    "lenet_msra": LeNetMSRA,
+    "mlp": MLP,
+}
 NAMES = (
     *_FIXED,
     "cifar10_full_sigmoid_bn",

@@ -36,7 +36,7 @@ def test_a_protocol_of_ours_says_what_it_breaks():
 def test_mnist_changes_make_one_change_per_arm():
     arms = {name: config for name, (config,) in one["mnist_changes"].items()}
     first = arms.pop("1cycle, 12 epochs")
-    assert [first] == one["mnist"]["1cycle, 12 epochs"] and len(arms) == 4
+    assert [first] == one["mnist"]["1cycle, 12 epochs"] and len(arms) == 5
     for config in arms.values():
         values = first.to_dict()
         assert sum(values[name] != value for name, value in config.to_dict().items()) == 1

@@ -318,6 +318,22 @@ def test_lenet_is_caffes():
     assert models.LeNet((3, 17, 20), 5)(torch.rand(2, 3, 17, 20)).shape == (2, 5)
 
 
+def test_lenet_msra_differs_in_its_first_weights_alone():
+    torch.manual_seed(0)
+    model = models.build("lenet_msra", (1, 28, 28), 10)
+    for layer in model.children():
+        inputs = layer.weight[0].numel()
+        std = (2 / inputs) ** 0.5
+        assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.1)
+        assert not layer.bias.any()
+    assert model.ip1.weight.detach().abs().max() > 3 * (2 / 800) ** 0.5  # normal, not uniform
+    plain = models.LeNet()
+    plain.load_state_dict(model.state_dict())
+    x = torch.rand(2, 1, 28, 28) * 255
+    assert torch.allclose(plain(x), model(x), atol=1e-4)
+    assert models.param_groups(model, 0.1)[0].keys() == models.param_groups(plain, 0.1)[0].keys()
+
+
 def test_the_mlp_is_two_linear_layers():
     torch.manual_seed(0)
     model = models.build("mlp", (1, 8, 8), 10)
