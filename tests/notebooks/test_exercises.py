@@ -22,7 +22,7 @@ UNANSWERED = {
     "per-cycle": "gamma_per_cycle returns nothing",
     "read": "base_lr is None: read it off the figure",
     "trap": "highest must have the keys A, B and C; it has []",
-    "own": "base_lr or max_lr is None: choose both",
+    "own": "own is not a range test: use ramp_to",
     "stepsize": "stepsize_of returns nothing",
     "stop": "predicted is None: predict before you run",
     "control": "control is None: choose one from clr.policies",
@@ -43,7 +43,8 @@ def triangular(t, base_lr, max_lr, stepsize):
     x = abs(2 * t / stepsize - 2 * cycle + 1)
     return base_lr + (max_lr - base_lr) * max(0, 1 - x)
 """,
-        "your rate at the cycle's top (iteration 2,000) is 0.001; the paper's is 0.006",
+        "your rate at half way up (iteration 1,000) is 0.006; the paper's is 0.0035, with "
+        "stepsize 2,000. Your cycle has one stepsize; the paper's has two.",
     ),
     (
         "triangular",  # cycles counted from 0 in a formula that counts from 1
@@ -53,7 +54,8 @@ def triangular(t, base_lr, max_lr, stepsize):
     x = abs(t / stepsize - 2 * cycle + 1)
     return base_lr + (max_lr - base_lr) * max(0, 1 - x)
 """,
-        "your rate at the cycle's top (iteration 2,000) is 0.001; the paper's is 0.006",
+        "your rate at half way up (iteration 1,000) is 0.001; the paper's is 0.0035, with "
+        "stepsize 2,000.",
     ),
     (
         "triangular",  # the slip in circulation
@@ -63,7 +65,8 @@ def triangular(t, base_lr, max_lr, stepsize):
     x = abs(t / stepsize - 2 * cycle + 1)
     return base_lr + (max_lr - base_lr) * max(0, x - 1)
 """,
-        "your rate at the cycle's top (iteration 2,000) is 0.001; the paper's is 0.006",
+        "your rate at half way up (iteration 1,000) is 0.001; the paper's is 0.0035, with "
+        "stepsize 2,000.",
     ),
     (
         "repaired",
@@ -94,6 +97,11 @@ def at_8000(base_lr, max_lr, gamma):
         "your rate for 'swing by iteration' is 0.004094; it is 0.001",
     ),
     (
+        "at-8000",  # the two readings that agree, given once
+        "def at_8000(base_lr, max_lr, gamma): return gamma**8000 * base_lr, base_lr",
+        "return three rates, not (",
+    ),
+    (
         "per-cycle",
         "def gamma_per_cycle(gamma, stepsize): return gamma**stepsize",
         "with your gamma per cycle the second top is 0.887 of the first; PyTorch's is 0.787",
@@ -103,7 +111,16 @@ def at_8000(base_lr, max_lr, gamma):
         "base_lr, max_lr = 0.001, 0.012",
         "your max_lr is 0.012, where accuracy falls (about 0.012); take the rate at which",
     ),
-    ("read", "base_lr, max_lr = 0.0001, 0.006", "your base_lr is 0.0001; read by rule"),
+    (
+        "read",
+        "base_lr, max_lr = 0.0001, 0.006",
+        "your base_lr, 0.0001, is too small: look further right.",
+    ),
+    (
+        "read",  # the highest accuracy instead of where the rise slows
+        "base_lr, max_lr = 0.001, 0.01",
+        "your max_lr, 0.01, is too large: look further left.",
+    ),
     (
         "trap",  # the end of a ramp that ended too early
         'highest = {"A": 0.12, "B": 0.001, "C": 0.08}',
@@ -111,8 +128,11 @@ def at_8000(base_lr, max_lr, gamma):
     ),
     (
         "own",  # the paper's bounds for another network
-        "base_lr, max_lr = 0.0001, 0.0006",
-        "% on average; 88% is asked for. Your max_lr may be too low",
+        """
+own = ramp_to(0.001, seeds=(5, 6), batch_size=2)
+base_lr, max_lr = 0.0001, 0.0006
+""",
+        "% on average; 88% is asked for. Accuracy still rises where your test ends",
     ),
     (
         "stepsize",  # the whole cycle taken for the stepsize
@@ -136,18 +156,34 @@ def last_stop(budget, stepsize): return budget // stepsize * stepsize
     (
         "stop",  # fractions instead of points
         """
-predicted, ran = 5.0, history(Triangular(0.002, 0.12, 100), 0)
-costs = [ran[200] - ran[300]] * 5
+predicted, ran = 5.0, [history(Triangular(0.002, 0.12, 100), seed) for seed in range(5)]
+costs = [each[200] - each[300] for each in ran]
 """,
         "points. Points are hundredths.",
     ),
     (
         "stop",  # the other way round
         """
-predicted, ran = 5.0, history(Triangular(0.002, 0.12, 100), 0)
-costs = [100 * (ran[300] - ran[200])] * 5
+predicted, ran = 5.0, [history(Triangular(0.002, 0.12, 100), seed) for seed in range(5)]
+costs = [100 * (each[300] - each[200]) for each in ran]
 """,
         "The sign: accuracy at 200 minus accuracy at 300.",
+    ),
+    (
+        "stop",  # the end of the second cycle instead of the first
+        """
+predicted, ran = 5.0, [history(Triangular(0.002, 0.12, 100), seed) for seed in range(5)]
+costs = [100 * (each[400] - each[300]) for each in ran]
+""",
+        "You took the end of the second cycle; the first ends at 200.",
+    ),
+    (
+        "stop",  # one seed, and zeros
+        """
+predicted, ran = 5.0, history(Triangular(0.002, 0.12, 100), 0)
+costs = [100 * (ran[200] - ran[300]), 0, 0, 0, 0]
+""",
+        "your cost for seed 1 is 0; it is ",
     ),
     (
         "control",
@@ -176,6 +212,11 @@ costs = [100 * (ran[300] - ran[200])] * 5
     ),
     ("gap", "gap = (paper - logs['final_accuracy']).to_dict()", "Points are hundredths."),
     (
+        "gap",
+        "gap = (100 * (logs['final_accuracy'] - paper)).to_dict()",
+        "The sign: published minus log.",
+    ),
+    (
         "missing",
         "missing, length = Step(0.05, (500, 700)), 800",
         "your arm has 800 iterations; it has to have the cycle's 100",
@@ -184,6 +225,11 @@ costs = [100 * (ran[300] - ran[200])] * 5
         "missing",
         "missing, length = Decay(0.0, 0.2, 100), 100",
         "the highest rate of your arm is 0.2; without large rates it is not above 0.05",
+    ),
+    (
+        "missing",  # an arm that cannot win
+        "missing, length = Decay(0.0, 0.001, 100), 100",
+        "the highest rate of your arm is 0.001, below the cycle's base_lr",
     ),
     (
         "width",  # the natural logarithm
@@ -201,6 +247,7 @@ costs = [100 * (ran[300] - ran[200])] * 5
         "your accuracy is 0.9467; the rate was chosen by the validation images",
     ),
     ("beat", "schedule = 0.05", "schedule is a float; it has to be a policy"),
+    ("beat", "schedule = Fixed(0.02)", "your schedule is constant, at 0.02"),
     (
         "beat",  # far too large a rate
         "schedule = Decay(0.0, 1.0, 400)",
