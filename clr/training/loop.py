@@ -237,9 +237,12 @@ class Training:
         }
 
     def load_state_dict(self, state: dict):
-        """Continue from where `state` was saved; ValueError if it is from another run."""
-        ours = self.config.to_dict(), self.data.fingerprint
-        if (state["config"], state["fingerprint"]) != ours:
+        """Continue from where `state` was saved; ValueError if it is from another run.
+
+        A field of `RunConfig` that did not exist when `state` was saved had its default.
+        """
+        saved = RunConfig.from_dict(state["config"]), state["fingerprint"]
+        if saved != (self.config, self.data.fingerprint):
             raise ValueError(f"the checkpoint is of another run: {state['config']}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

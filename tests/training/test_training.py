@@ -94,6 +94,18 @@ def test_a_state_of_another_run_is_refused():
         Training(other, DIGITS).load_state_dict(Training(SHORT, DIGITS).state_dict())
 
 
+def test_a_state_from_before_a_new_field_of_the_config_is_continued():
+    first, second = Training(SHORT, DIGITS), Training(SHORT, DIGITS)
+    first.step()
+    state = first.state_dict()
+    del state["config"]["validation_images"]  # its default is what such a run did
+    second.load_state_dict(state)
+    assert second.iteration == 1
+    state["config"]["seed"] = SHORT.seed + 1
+    with pytest.raises(ValueError, match="the checkpoint is of another run"):
+        second.load_state_dict(state)
+
+
 def test_a_state_of_other_data_is_refused():
     other = datasets.Dataset(
         "o",
