@@ -1,0 +1,53 @@
+"""What README and the notebooks say about `matched_ends` is what its records say."""
+
+import pytest
+
+from clr.papers import verdicts
+from clr.papers.verdicts import Summary
+from clr.papers.worth_it import MATCHED_ENDS
+from clr.runs import Store
+
+RUNS = MATCHED_ENDS.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
+SHAPES = ("falls once", "one cycle", "two cycles", "four cycles")
+
+
+def mean(arm):
+    return 100 * Summary.of(RUNS[arm]).mean
+
+
+def verdict(*words):
+    table = verdicts.table(MATCHED_ENDS, RUNS)
+    return table.loc[" ".join(words), "verdict"]
+
+
+def test_all_planned_runs_are_recorded():
+    assert {len(runs) for runs in RUNS.values()} == {5} and len(RUNS) == 10
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_end_at_0_is_worth_two_and_a_half_to_four_and_a_half_points(shape):
+    arms = f"{shape}, to 0", f"{shape}, to 0.001"
+    assert verdict(arms[0], "is better than", arms[1]) == "reproduced"
+    assert 2.5 < mean(arms[0]) - mean(arms[1]) < 4.5
+
+
+def test_more_than_one_cycle_is_of_no_use():
+    for end in ("to 0.001", "to 0"):
+        words = f"four cycles, {end}", "is better than", f"one cycle, {end}"
+        assert verdict(*words) == "not reproduced"
+        assert mean(words[0]) < mean(words[2])
+    for shape, end in (("two", "to 0"), ("four", "to 0"), ("two", "to 0, shuffled")):
+        words = f"{shape} cycles, {end}", "is better than", f"falls once, {end}"
+        assert verdict(*words) == "not reproduced"
+
+
+def test_one_cycle_against_one_fall_is_undecided():
+    for end, low, high in (("to 0.001", 0.8, 1.5), ("to 0", 0.3, 0.8)):
+        words = f"one cycle, {end}", "is better than", f"falls once, {end}"
+        assert verdict(*words) == "undecided"
+        assert low < mean(words[0]) - mean(words[2]) < high
+
+
+def test_file_order_and_shuffled_batches_agree_within_half_a_point():
+    for shape in ("falls once", "two cycles"):
+        assert abs(mean(f"{shape}, to 0") - mean(f"{shape}, to 0, shuffled")) < 0.5
