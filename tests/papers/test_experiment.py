@@ -35,6 +35,9 @@ def test_a_protocol_of_ours_says_what_it_breaks():
 
 def test_mnist_changes_make_one_change_per_arm():
     arms = {name: config for name, (config,) in one["mnist_changes"].items()}
+    half, long = arms.pop("1cycle, 85 epochs, half the rates"), arms.pop("1cycle, 85 epochs")
+    assert [long] == one["mnist"]["1cycle, 85 epochs"] and half.iterations == long.iterations
+    assert np.allclose(2 * half.policy(np.arange(9000)), long.policy(np.arange(9000)))
     first = arms.pop("1cycle, 12 epochs")
     assert [first] == one["mnist"]["1cycle, 12 epochs"] and len(arms) == 5
     for config in arms.values():
