@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 
 from clr.training import RunConfig
-
-_DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
+from clr.training.config import DEFAULTS
 
 
 def describe(config: RunConfig) -> dict:
@@ -25,7 +24,7 @@ def content(values: dict) -> dict:
 
     A new field of `RunConfig` therefore changes no name.
     """
-    return {k: v for k, v in values.items() if v != _DEFAULTS.get(k, MISSING)}
+    return {k: v for k, v in values.items() if v != DEFAULTS.get(k, MISSING)}
 
 
 def run_name(config: RunConfig, fingerprint: str) -> str:

@@ -81,3 +81,7 @@ class RunConfig:
             if values.get(name) is not None:
                 values[name] = policy_from_dict(values[name])
         return cls(**values)
+
+
+# what a config that was saved before a field existed is taken to have in it
+DEFAULTS = {field.name: field.default for field in fields(RunConfig)}

@@ -22,7 +22,7 @@ from clr.interrupts import noted
 from clr.scheduler import PolicyLR
 from clr.training import models, optim
 from clr.training.batches import Batches
-from clr.training.config import RunConfig
+from clr.training.config import DEFAULTS, RunConfig
 from clr.training.datasets import Dataset
 from clr.training.graph import Graphed
 from clr.training.memory import keep_large_blocks
@@ -241,8 +241,8 @@ class Training:
 
         A field of `RunConfig` that did not exist when `state` was saved had its default.
         """
-        saved = RunConfig.from_dict(state["config"]), state["fingerprint"]
-        if saved != (self.config, self.data.fingerprint):
+        saved = DEFAULTS | state["config"], state["fingerprint"]
+        if saved != (self.config.to_dict(), self.data.fingerprint):
             raise ValueError(f"the checkpoint is of another run: {state['config']}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

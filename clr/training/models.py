@@ -1,5 +1,6 @@
 """The networks: Caffe's `cifar10_full`, the same with sigmoids and batch normalisation, Caffe's
-`lenet`, residual networks of depth 6n + 2, and a small `mlp`.
+`lenet` with either of two kinds of first weights, residual networks of depth 6n + 2, and
+a small `mlp`.
 """
 
 from __future__ import annotations

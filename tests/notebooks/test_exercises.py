@@ -4,11 +4,13 @@ import re
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import papermill
 import pytest
 
 from clr.notebooks import parameters
 from clr.notebooks.execution import NOTEBOOKS
+from clr.paths import ROOT
 
 SOURCES = sorted((NOTEBOOKS / "exercises").glob("*.ipynb"))
 each = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
@@ -254,6 +256,11 @@ costs = [100 * (ran[200] - ran[300]), 0, 0, 0, 0]
         "points behind the constant rate",
     ),
 ]
+# The mean accuracies, in percent, that the instructor's guide gives for the last exercise.
+GUIDE = {
+    "03_cifar10_policies": {"cycles": 84, "control": 92, "fixed": 76},
+    "04_super_convergence": {"one cycle": 91, "step": 97, "missing": 91},
+}
 
 
 def kind(cell):
@@ -338,6 +345,23 @@ def test_solutions_pass_and_other_answers_are_told_what_is_wrong(path, students)
                 assert message in told
         exec(cell.source, space)
         plt.close("all")
+    for name, percent in GUIDE.get(path.stem, {}).items():
+        assert abs(100 * np.mean(space["ends"][name]) - percent) < 1.5
+        assert f"{percent} %" in guide()
+
+
+def guide():
+    return " ".join((ROOT / "docs" / "instructors.md").read_text().split())
+
+
+def test_the_guide_has_the_points_of_the_checks():
+    checks = {path.name[:2]: [c for c in code(path) if kind(c) == "check"] for path in SOURCES}
+    points = {key: sum(c.metadata.nbgrader.points for c in cs) for key, cs in checks.items()}
+    assert points == {"01": 4, "02": 3, "03": 5, "04": 5, "06": 6}
+    said = (
+        "4 in exercises 1, 3 in exercises 2, 5 each in exercises 3 and 4, and 6 in exercises 6"
+    )
+    assert f"{said}: {sum(points.values())} in all" in guide()
 
 
 @each

@@ -31,7 +31,7 @@ def test_an_end_at_0_is_worth_two_and_a_half_to_four_and_a_half_points(shape):
     assert 2.5 < mean(arms[0]) - mean(arms[1]) < 4.5
 
 
-def test_more_than_one_cycle_is_of_no_use():
+def test_several_cycles():
     for end in ("to 0.001", "to 0"):
         words = f"four cycles, {end}", "is better than", f"one cycle, {end}"
         assert verdict(*words) == "not reproduced"
@@ -39,6 +39,9 @@ def test_more_than_one_cycle_is_of_no_use():
     for shape, end in (("two", "to 0"), ("four", "to 0"), ("two", "to 0, shuffled")):
         words = f"{shape} cycles, {end}", "is better than", f"falls once, {end}"
         assert verdict(*words) == "not reproduced"
+    for shape in ("two", "four"):
+        words = f"{shape} cycles, to 0.001", "is better than", "falls once, to 0.001"
+        assert verdict(*words) == "undecided"
 
 
 def test_one_cycle_against_one_fall_is_undecided():

@@ -101,6 +101,10 @@ def test_a_state_from_before_a_new_field_of_the_config_is_continued():
     del state["config"]["validation_images"]  # its default is what such a run did
     second.load_state_dict(state)
     assert second.iteration == 1
+    state["config"]["a_field_of_later"] = 1
+    with pytest.raises(ValueError, match="the checkpoint is of another run"):
+        second.load_state_dict(state)
+    del state["config"]["a_field_of_later"]
     state["config"]["seed"] = SHORT.seed + 1
     with pytest.raises(ValueError, match="the checkpoint is of another run"):
         second.load_state_dict(state)
