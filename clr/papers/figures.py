@@ -284,14 +284,26 @@ def rates(runs: Mapping[str, Sequence[Run]], *, ax=None):
     return ax
 
 
-def sensitivity(curves: Mapping[str, Curve], policies: Mapping[str, Policy], *, ax=None):
+def sensitivity(
+    curves: Mapping[str, Curve],
+    policies: Mapping[str, Policy],
+    *,
+    below: float | None = None,
+    ax=None,
+):
     """Final test accuracy against peak rate, by schedule: mean over the seeds.
 
     The band reaches from the worst seed to the best. `policies` holds a policy of each
     schedule, for its colour. A cross marks the rates at which runs diverged; these count with
     the accuracy of guessing. A dot marks the rate that the validation accuracy chooses.
+
+    The figure ends `below` under the best mean (a fraction of accuracy), or shows everything if
+    that is None. Lower parts of the lines are cut off; lower crosses stand at the edge.
     """
     ax = _axes(ax)
+    lowest = 0.0
+    if below is not None:
+        lowest = max(curve.test.mean(1).max() for curve in curves.values()) - below
     for name, style in _styles({name: policies[name] for name in curves}).items():
         curve = curves[name]
         mean = curve.test.mean(1)
@@ -299,13 +311,16 @@ def sensitivity(curves: Mapping[str, Curve], policies: Mapping[str, Policy], *, 
         low, high = curve.test.min(1), curve.test.max(1)
         ax.fill_between(curve.rates, low, high, color=style["color"], alpha=0.15, lw=0)
         gone = [i for i, n in enumerate(curve.diverged) if n]
-        ax.plot(np.take(curve.rates, gone), mean[gone], "x", color=style["color"], ms=7)
+        crosses = np.take(curve.rates, gone), np.maximum(mean[gone], lowest)
+        ax.plot(*crosses, "x", color=style["color"], ms=7, clip_on=False)
         at = curve.rates.index(curve.chosen)
         ax.plot(curve.chosen, mean[at], "o", color=style["color"], ms=6)
     rates = sorted({rate for curve in curves.values() for rate in curve.rates})
     ax.set_xscale("log", base=2)
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
     ax.set(xlabel="peak rate", ylabel="test accuracy")
+    if lowest:
+        ax.set_ylim(bottom=lowest)
     _legend(ax)
     return ax
 

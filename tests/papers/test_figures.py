@@ -214,6 +214,15 @@ def test_a_sensitivity_curve_marks_the_chosen_rate_and_the_diverged_runs():
     assert ax.get_xscale() == "log"
 
 
+def test_a_sensitivity_figure_can_end_below_its_best_mean():
+    rates, accuracies = (0.001, 0.002, 0.004), np.array([[0.6], [0.7], [0.1]])
+    curve = Curve(rates, accuracies, accuracies, diverged=(0, 0, 1))
+    ax = figures.sensitivity({"fixed": curve}, {"fixed": Fixed(0.1)}, below=0.15)
+    assert ax.get_ylim()[0] == pytest.approx(0.55) and ax.get_ylim()[1] > 0.7
+    _, gone, _ = ax.lines
+    assert gone.get_xydata()[0] == pytest.approx([0.004, 0.55]) and not gone.get_clip_on()
+
+
 def test_a_cosine_is_not_the_colour_of_decay_and_stages_are_that_of_their_last():
     drawn = {
         "decay": Decay(0, 0.1, 10),
