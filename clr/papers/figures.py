@@ -21,6 +21,7 @@ from clr import checks
 from clr.papers import published as papers
 from clr.papers.experiment import RELATIONS, Experiment
 from clr.papers.sensitivity import Curve
+from clr.papers.verdicts import ANSWERS
 from clr.policies import (
     WAVES,
     Decay,
@@ -340,6 +341,7 @@ def _forest(rows: Sequence[Mapping], by: Callable[[Mapping], str]):
 
 
 VERDICTS = {"reproduced": _BLIND[2], "not reproduced": _BLIND[3], "undecided": "0.45"}
+_COLOURS_OF = VERDICTS | {ANSWERS[word]: VERDICTS[word] for word in ANSWERS}
 
 
 def _label(ax, texts: Sequence[str]):
@@ -362,7 +364,7 @@ def claims(rows: Sequence[Mapping], *, by: Callable[[Mapping], str] = _by_kind):
     the colour is the verdict. Where a run diverged, the panel says so instead. Claims that were
     not run are left out. Returns the axes.
     """
-    axes, groups = _forest([row for row in rows if row["verdict"] in VERDICTS], by)
+    axes, groups = _forest([row for row in rows if row["verdict"] in _COLOURS_OF], by)
     for ax, each in zip(axes, groups, strict=True):
         keys = ("difference", "low", "high", "theirs")
         values = [100 * (row[key] or 0) for row in each for key in keys]
@@ -376,7 +378,8 @@ def claims(rows: Sequence[Mapping], *, by: Callable[[Mapping], str] = _by_kind):
         _label(ax, [row["claim"] for row in each])
     axes[-1].set_xlabel("difference, points of accuracy")
     for verdict, colour in VERDICTS.items():
-        axes[0].plot([], [], "o-", color=colour, lw=3, label=verdict)
+        label = f"{verdict}, {ANSWERS[verdict]}" if verdict in ANSWERS else verdict
+        axes[0].plot([], [], "o-", color=colour, lw=3, label=label)
     axes[0].plot([], [], "*", color="black", ms=9, label="published")
     axes[0].barh(0, 0, color=_ALLOWED, label="allowed by the claim")
     place = {"loc": "outside upper right", "ncols": 5}
@@ -400,9 +403,17 @@ def _claim(ax, y: float, row: Mapping, edges: tuple[float, float]):
             for gone, n in zip(row["diverged"], row["n"], strict=True)
             if gone
         )
-        ax.text(edges[0], y, f" {said}", va="center", fontsize="small", color=_BLIND[3])
+        ax.text(
+            edges[0],
+            y,
+            f" {said}",
+            va="center",
+            fontsize="small",
+            color=_BLIND[3],
+            bbox={"color": "white", "pad": 0.5},
+        )
         return
-    colour = VERDICTS[row["verdict"]]
+    colour = _COLOURS_OF[row["verdict"]]
     if row["low"] is not None:
         ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=3)
     ax.plot(100 * row["difference"], y, "o", color=colour, ms=6)

@@ -7,6 +7,7 @@ import io
 
 from clr.papers import cyclical, scoreboard
 from clr.papers.statements import Statement
+from clr.papers.verdicts import ANSWERS
 from clr.paths import ROOT
 from clr.runs import Store, files
 
@@ -35,12 +36,11 @@ def claims_part() -> str:
 
 def _counts(rows: list[dict]) -> str:
     """The numbers of verdicts in sentences."""
-    sentences = [
-        f"{kind[0].upper()}{kind[1:]}: "
-        + ", ".join(f"{n} {word}" for word, n in numbers.items())
-        + "."
-        for kind, numbers in scoreboard.counts(rows).iterrows()
-    ]
+    sentences = []
+    for kind, numbers in scoreboard.counts(rows).iterrows():
+        words = ANSWERS if kind == scoreboard.OURS else {}
+        said = ", ".join(f"{n} {words.get(word, word)}" for word, n in numbers.items())
+        sentences.append(f"{kind[0].upper()}{kind[1:]}: {said}.")
     return " ".join(sentences)
 
 

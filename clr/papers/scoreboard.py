@@ -12,7 +12,7 @@ import pandas as pd
 
 from clr.papers import EXPERIMENTS, published
 from clr.papers.experiment import Claim, Experiment
-from clr.papers.verdicts import Summary, verdicts
+from clr.papers.verdicts import ANSWERS, Summary, verdicts
 from clr.printing import percent
 from clr.range_test import RangeTest
 from clr.runs import Run, Store
@@ -143,17 +143,26 @@ def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns).set_index("statement")
 
 
+OURS = "questions of ours"  # the row of `counts` with answers instead of verdicts
+
+
 def counts(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """The number of claims per verdict: own protocols, shortened protocols, our questions."""
+    """The number of claims per verdict: own protocols, shortened protocols, our questions.
+
+    For our questions, the column "reproduced" counts the answer yes, and "not reproduced" no.
+    """
     kinds = {
         "claims, at the papers' own protocols": lambda row: own(row) and not row["control"],
         "claims, at shortened protocols": lambda row: not own(row) and not row["control"],
-        "questions of ours": lambda row: row["control"],
+        OURS: lambda row: row["control"],
     }
     words = ["reproduced", "not reproduced", "undecided", "not run"]
     return pd.DataFrame(
         [
-            [sum(row["verdict"] == word for row in rows if kind(row)) for word in words]
+            [
+                sum(row["verdict"] in (word, ANSWERS.get(word)) for row in rows if kind(row))
+                for word in words
+            ]
             for kind in kinds.values()
         ],
         index=list(kinds),

@@ -14,7 +14,7 @@ from math import isnan, log2
 import numpy as np
 import pandas as pd
 
-from clr.papers.verdicts import Summary, decide, interval
+from clr.papers.verdicts import ANSWERS, Summary, decide, interval
 from clr.runs import Run
 from clr.training import VALIDATION
 
@@ -111,17 +111,21 @@ def _or_chance(run: Run, column: str) -> float:
 
 @dataclass(frozen=True)
 class Wider:
-    """The claim that the window of `arm` is wider than that of `other`."""
+    """The claim that the window of `arm` is wider than that of `other`. No paper makes it."""
 
     arm: str
     other: str
 
     def verdict(self, curves: Mapping[str, Curve]) -> tuple[float, float, float, str]:
-        """The difference of the mean widths in octaves, its 95 % interval, and the verdict."""
+        """The difference of the mean widths in octaves, its 95 % interval, and the verdict.
+
+        That is 'yes', 'no' or 'undecided'.
+        """
         ours, others = curves[self.arm].widths, curves[self.other].widths
         low, high = interval(ours, others)
         difference = float(np.mean(ours) - np.mean(others))
-        return difference, low, high, decide("better than", low, high, MARGIN)
+        word = decide("better than", low, high, MARGIN)
+        return difference, low, high, ANSWERS.get(word, word)
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,10 @@ class LiesIn:
     def verdict(self, curves: Mapping[str, Curve], rate: float) -> tuple[int, int, str]:
         """How many seeds' windows contain the rate, how many seeds there are, and the verdict.
 
-        'reproduced' if the rate is in all windows, 'not reproduced' if in none, else
-        'undecided'.
+        'yes' if the rate is in all windows, 'no' if in none, else 'undecided'.
         """
         found = [low <= rate <= high for low, high in curves[self.arm].windows]
-        word = {len(found): "reproduced", 0: "not reproduced"}.get(sum(found), "undecided")
+        word = {len(found): "yes", 0: "no"}.get(sum(found), "undecided")
         return sum(found), len(found), word
 
 

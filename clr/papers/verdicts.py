@@ -14,6 +14,9 @@ arm; paired if two iterations of the same runs are compared). With a margin m,
   interval (an arm has only one run, or the runs of each arm are all equal), and a claim with a
   run that diverged (the result is then how many runs did).
 
+A claim that only this project asks about, and no paper makes, cannot be reproduced: its verdict is
+"yes" instead of "reproduced", and "no" instead of "not reproduced".
+
 With the verdict we report whether it survives Holm's correction for all claims of the
 experiment that have an interval, and whether the difference that the paper publishes lies in
 our interval.
@@ -83,6 +86,7 @@ class Summary:
         return percent(self.mean, self.sd, digits) + rate
 
 
+ANSWERS = {"reproduced": "yes", "not reproduced": "no"}  # to a question of ours
 LEVEL = 0.05  # the significance level of 95 % intervals
 
 
@@ -204,17 +208,21 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """'reproduced', 'not reproduced', 'undecided', or 'not run'."""
+        """'reproduced', 'not reproduced', 'undecided', or 'not run'.
+
+        For a question of ours, 'yes' and 'no' instead of the first two.
+        """
         if not (self.ours.n and self.others.n):
             return "not run"
         if self.ours.n < self.planned[0] or self.others.n < self.planned[1]:
             return "undecided"
-        return decide(self.claim.relation, self.low, self.high, self.claim.margin)
+        word = decide(self.claim.relation, self.low, self.high, self.claim.margin)
+        return ANSWERS.get(word, word) if self.claim.control else word
 
     @property
     def decided(self) -> bool:
-        """Whether the verdict is 'reproduced' or 'not reproduced'."""
-        return self.word in ("reproduced", "not reproduced")
+        """Whether the verdict is neither 'undecided' nor 'not run'."""
+        return self.word not in ("undecided", "not run")
 
     @property
     def holm(self) -> str:

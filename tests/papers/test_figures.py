@@ -153,6 +153,7 @@ def test_claims_are_points_with_intervals_in_the_verdicts_colour():
     words = ["reproduced", "undecided", "not run", "undecided"]
     rows = [each | {"verdict": word} for each, word in zip(rows, words, strict=True)]
     ours = rows[0] | {"control": True, "difference": 0.0002, "low": 0.0, "high": 0.0004}
+    ours |= {"verdict": "yes"}
     ax, second_ax = figures.claims([*rows, ours | {"theirs": None}])
     titles = [each.get_title(loc="left") for each in (ax, second_ax)]
     assert titles == ["table1", "table1: our questions"]
@@ -166,6 +167,8 @@ def test_claims_are_points_with_intervals_in_the_verdicts_colour():
     assert [text.get_text().strip() for text in ax.texts] == ["1 of 3 runs diverged"]
     bar = ax.patches[0]  # what "better than" allows: from zero to the edge
     assert bar.get_x() == 0 and bar.get_width() == ax.get_xlim()[1] > 4
+    answer = [line for line in second_ax.lines if len(line.get_xdata())]
+    assert {each.get_color() for each in answer} == {figures.VERDICTS["reproduced"]}
     low, high = second_ax.get_xlim()  # a scale of its own: the margin on both sides
     assert -1 < low < -0.5 and 0.5 < high < 1
 

@@ -111,8 +111,9 @@ def test_json_markdown_and_text_hold_the_same(capsys):
     claims = sum(len(experiment.claims) for experiment in EXPERIMENTS.values())
     assert len(content["claims"]) == claims
     for row in content["claims"]:
-        if row["verdict"] in ("reproduced", "not reproduced"):
+        if row["verdict"] not in ("undecided", "not run"):
             assert row["low"] <= row["difference"] <= row["high"]
+            assert (row["verdict"] in ("yes", "no")) == row["control"]
     lines = scoreboard.as_markdown().splitlines()
     assert len(lines) == 5 + len(content["claims"]) + len(content["published"])
     text = scoreboard.as_text()
@@ -165,6 +166,10 @@ def test_the_counts_are_of_every_claim_once():
     own = table.loc["claims, at the papers' own protocols"]
     assert own.sum() == sum(scoreboard.own(row) and not row["control"] for row in rows)
     assert own["reproduced"] >= 1
+    answers = [row["verdict"] for row in rows if row["control"]]
+    ours = table.loc["questions of ours"]
+    assert ours["reproduced"] == answers.count("yes") >= 1
+    assert ours["not reproduced"] == answers.count("no") >= 1
 
 
 def test_markdown_shows_html_and_bars_as_text():

@@ -74,18 +74,18 @@ def test_wider_is_judged_by_the_spread_over_seeds():
     curves = {"wide": wide, "narrow": narrow}
     difference, low, high, word = Wider("wide", "narrow").verdict(curves)
     assert difference == pytest.approx(np.mean(wide.widths) - np.mean(narrow.widths))
-    assert 0 < low < difference < high and word == "reproduced"
-    assert Wider("narrow", "wide").verdict(curves)[3] == "not reproduced"
+    assert 0 < low < difference < high and word == "yes"
+    assert Wider("narrow", "wide").verdict(curves)[3] == "no"
     # as wide as itself: an advantage of half an octave is excluded
-    assert Wider("wide", "wide").verdict(curves)[3] == "not reproduced"
+    assert Wider("wide", "wide").verdict(curves)[3] == "no"
 
 
 def test_a_rate_lies_in_all_windows_or_in_none():
     curves = {"a": curve([0.5, 0.7, 0.5, 0.1], [0.5, 0.7, 0.7, 0.1])}
     claim = LiesIn("a", "a rate")
-    assert claim.verdict(curves, 0.002) == (2, 2, "reproduced")
+    assert claim.verdict(curves, 0.002) == (2, 2, "yes")
     assert claim.verdict(curves, 0.004) == (1, 2, "undecided")
-    assert claim.verdict(curves, 0.008) == (0, 2, "not reproduced")
+    assert claim.verdict(curves, 0.008) == (0, 2, "no")
 
 
 def test_results_say_which_rate_is_chosen_and_how_wide_the_window_is():
@@ -106,7 +106,7 @@ def test_the_table_of_claims_says_what_is_not_run():
     claims = Wider("a", "b"), LiesIn("a", "this rate"), LiesIn("c", "this rate")
     found = {"a": curve([0.5, 0.7, 0.5, 0.1]), "b": curve([0.1, 0.7, 0.69, 0.1])}
     rows = sensitivity.table(claims, found, 0.002)
-    assert list(rows["verdict"]) == ["undecided", "reproduced", "not run"]
+    assert list(rows["verdict"]) == ["undecided", "yes", "not run"]
     assert list(rows["ours"]) == [
         f"{found['a'].widths[0] - found['b'].widths[0]:+.1f} octaves (no interval)",
         "0.0020, in 1 of 1 windows",

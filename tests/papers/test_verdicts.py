@@ -121,7 +121,7 @@ def test_two_moments_of_the_same_runs_are_compared_in_pairs():
     ours, others = found.ours.accuracies, found.others.accuracies
     expected = stats.ttest_rel(ours, others).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx(tuple(expected))
-    assert found.word == "reproduced" and min(ours) < max(others)
+    assert found.word == "yes" and min(ours) < max(others)
 
 
 def test_fewer_runs_than_planned_decide_nothing():
@@ -130,10 +130,26 @@ def test_fewer_runs_than_planned_decide_nothing():
         "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
-    for planned, word, said in ((2, "reproduced", "2, 2"), (3, "undecided", "2 of 3, 2 of 3")):
+    for planned, word, said in ((2, "yes", "2, 2"), (3, "undecided", "2 of 3, 2 of 3")):
         (found,) = verdicts.verdicts(experiment(claims=[claim], seeds=planned), runs)
         assert (found.word, found.runs) == (word, said)
-        assert found.holm == ("yes" if word == "reproduced" else "–")
+        assert found.holm == ("yes" if word == "yes" else "–")
+
+
+def test_a_question_of_ours_is_answered_with_yes_or_no():
+    pairs = [("triangular2", "fixed"), ("fixed", "triangular2")]
+    claims = [
+        Claim(source, arm, "better than", other)
+        for source in ("CLR Table 1", "control")
+        for arm, other in pairs
+    ]
+    runs = {
+        "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
+        "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
+    }
+    found = verdicts.verdicts(experiment(claims=claims), runs)
+    assert [each.word for each in found] == ["reproduced", "not reproduced", "yes", "no"]
+    assert all(each.decided and each.holm == "yes" for each in found)
 
 
 def test_more_seeds_after_a_look_are_said():

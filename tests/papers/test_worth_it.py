@@ -27,18 +27,18 @@ def test_all_planned_runs_are_recorded():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_end_at_0_is_worth_two_and_a_half_to_four_and_a_half_points(shape):
     arms = f"{shape}, to 0", f"{shape}, to 0.001"
-    assert verdict(arms[0], "is better than", arms[1]) == "reproduced"
+    assert verdict(arms[0], "is better than", arms[1]) == "yes"
     assert 2.5 < mean(arms[0]) - mean(arms[1]) < 4.5
 
 
 def test_several_cycles():
     for end in ("to 0.001", "to 0"):
         words = f"four cycles, {end}", "is better than", f"one cycle, {end}"
-        assert verdict(*words) == "not reproduced"
+        assert verdict(*words) == "no"
         assert mean(words[0]) < mean(words[2])
     for shape, end in (("two", "to 0"), ("four", "to 0"), ("two", "to 0, shuffled")):
         words = f"{shape} cycles, {end}", "is better than", f"falls once, {end}"
-        assert verdict(*words) == "not reproduced"
+        assert verdict(*words) == "no"
     for shape in ("two", "four"):
         words = f"{shape} cycles, to 0.001", "is better than", "falls once, to 0.001"
         assert verdict(*words) == "undecided"
