@@ -169,6 +169,8 @@ def sweep(
         missing = [(label, config) for label, config, run in rows if run is None]
         print(f"{len(rows) - len(missing)} of {len(rows)} runs recorded", flush=True)
         if export_to:
+            if len(missing) == len(rows):
+                raise ValueError("--export needs at least one recorded run; none is recorded")
             archive.export([run for *_, run in rows if run], Path(export_to))
             print(f"exported to {export_to}")
         if list_only or export_to or not missing:

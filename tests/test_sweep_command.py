@@ -1,11 +1,10 @@
-import hashlib
-import json
 import re
 import subprocess
 import sys
 
 import pytest
 import torch
+from made import rewrite
 
 from clr import cli
 from clr.papers.cyclical import REHEARSAL
@@ -53,7 +52,7 @@ def test_only_the_arms_that_are_asked_for(store, capsys):
 def test_a_bad_scheduler_or_device_is_named(store, capsys):
     pytest.importorskip("distributed")
     some = "--experiment", "rehearsal", "--seeds", 1
-    for bad in ("foo", "localhost:x"):
+    for bad in ("foo", "localhost:x", "tcp://localhost", "tcp://localhost:70000"):
         assert run(*some, "--scheduler", bad) == 2
         said = capsys.readouterr().err
         assert f"--scheduler must be tcp://HOST:PORT; got '{bad}'" in said
@@ -135,15 +134,6 @@ raise SystemExit(main(["sweep", "--experiment", "rehearsal", "--list"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and "0 of 20 runs recorded" in done.stdout, done.stderr
-
-
-def rewrite(path, history, **values):
-    """Give a record another history and other values in its JSON."""
-    text = history.to_csv(index=False).encode()
-    kept = {k: v for k, v in json.loads(path.read_text()).items() if k != "final_accuracy"}
-    values |= {"history_sha256": hashlib.sha256(text).hexdigest()}
-    path.write_text(json.dumps(kept | values))
-    path.with_suffix(".csv").write_bytes(text)
 
 
 def test_a_diverged_run_is_named_in_the_list(store, capsys):

@@ -26,6 +26,7 @@ def export(runs: Sequence[Run], file: Path):
 def import_(file: Path, folder: Path) -> tuple[int, int]:
     """Add the records of an exported file to `folder`; returns how many were (new, known).
 
+    A record in `folder` that is not whole counts as new and is replaced.
     Raises ValueError, and writes nothing, if the file holds no record, if it or a record in it
     is not whole, or if `folder` holds another history of a record. Raises NewerFormat if a
     newer version wrote a record in the file or in `folder`.
@@ -34,14 +35,16 @@ def import_(file: Path, folder: Path) -> tuple[int, int]:
     names = sorted({name.rsplit(".", 1)[0] for name in members})
     if not names:
         raise ValueError(f"{file} holds no records; nothing was imported")
+    new = []
     for name in names:
         _check(file, name, members)
-        mine = folder / f"{name}.csv"
-        if mine.exists() and mine.read_bytes() != members[f"{name}.csv"]:
+        mine = folder / name
+        if not _usable(mine.with_name(f"{name}.json")):
+            new.append(name)
+        elif mine.with_name(f"{name}.csv").read_bytes() != members[f"{name}.csv"]:
             raise ValueError(
                 f"{file}: another history of {name} is in {folder}; nothing was imported"
             )
-    new = [name for name in names if not _usable(folder / f"{name}.json")]
     for name in new:
         for suffix in (".csv", ".json"):
             files.write(folder / f"{name}{suffix}", members[name + suffix])

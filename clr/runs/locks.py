@@ -42,9 +42,10 @@ class lock:
         try:
             self._held.acquire(timeout=0)
         except Timeout:
+            name = self.path.name[1:-5]  # without the dot and .lock
             if not self.wait:
-                raise Locked(f"another process is training {self.path.name}") from None
-            print(f"another process is training {self.path.name[1:-5]}; waiting for it")
+                raise Locked(f"another process is training {name}") from None
+            print(f"another process is training {name}; waiting for it")
             self._held.acquire()
         for file in self.path.parent.glob(self.leftovers):
             file.unlink(missing_ok=True)

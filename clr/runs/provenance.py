@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from clr.paths import ROOT
 CPUINFO = Path("/proc/cpuinfo")  # on Linux
 
 
-def of(seconds: float, device: str) -> dict:
+def of(seconds: float, device: str, commit: str | None) -> dict:
     """Where and when a run of that many seconds was made on that device of this machine.
+
+    `commit` names the code that made it, see `commit`; several commits are joined by commas.
 
     The results are bit-identical where `processor`, `instructions`, `threads`, the versions and
     the commit are the same.
@@ -34,7 +37,7 @@ def of(seconds: float, device: str) -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "commit": commit(),
+        "commit": commit,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -49,18 +52,25 @@ def processor() -> str | None:
     return found[1] if found else platform.processor() or None
 
 
+@cache
 def commit() -> str | None:
-    """The package's git commit, with a + if its files differ from it; None without git."""
+    """The package's git commit, with a + if its files differ from it.
+
+    None without git, or if the package is not in a checkout of its own (installed in an
+    environment inside another project, for example). It is read once per process, when the
+    first training begins, because the code that trains is the code that was imported then.
+    """
     try:
-        name, changes = (
+        top, name, changes = (
             subprocess.run(
                 ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
             ).stdout.strip()
             for arguments in (
+                ["rev-parse", "--show-toplevel"],
                 ["rev-parse", "--short=12", "HEAD"],
                 ["status", "--porcelain", "--", "clr"],
             )
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return name + "+" * bool(changes)
+    return name + "+" * bool(changes) if Path(top).resolve() == ROOT else None

@@ -63,21 +63,23 @@ class Run:
         return f"{percent(self.final_accuracy)} %{said}"
 
     def accuracy_at(self, iteration: int) -> float | None:
-        """Test accuracy at an iteration, a fraction; None if the run had diverged before.
+        """Test accuracy at an iteration, a fraction; None if the run had diverged by then.
 
         KeyError if the run was not tested there.
         """
-        tests = self.history.set_index("iteration")["test_accuracy"]
-        if self.diverged and iteration > tests.index[-1]:
-            return None
-        return float(tests.loc[iteration])
+        if self.diverged and iteration >= int(self.ended.split()[-1]):
+            return None  # the last row is a test of what the divergence left
+        return float(self.history.set_index("iteration")["test_accuracy"].loc[iteration])
 
 
-def save(training: Training, folder: Path, seconds: float) -> Run:
-    """Record a run that has ended in `folder`; OSError, and no record, if that fails."""
+def save(training: Training, folder: Path, seconds: float, commit: str | None) -> Run:
+    """Record a run that has ended in `folder`; OSError, and no record, if that fails.
+
+    `seconds` is its duration, and `commit` names the code that trained it.
+    """
     data, config = training.data, training.config
     path = folder / (names.run_name(config, data.fingerprint) + ".json")
-    history = training.history.to_csv(index=False).encode()
+    history = training.history.to_csv(index=False, lineterminator="\n").encode()
     record = {
         "format": form.FORMAT,
         "config": names.describe(config),
@@ -91,7 +93,7 @@ def save(training: Training, folder: Path, seconds: float) -> Run:
         "ended": training.ended,
         "final_accuracy": float(training.history["test_accuracy"].iloc[-1]),
         "history_sha256": hashlib.sha256(history).hexdigest(),
-        "provenance": provenance.of(seconds, str(training.device)),
+        "provenance": provenance.of(seconds, str(training.device), commit),
     }
     files.write(path.with_suffix(".csv"), history, files.FOR_RUNS)
     files.write(path, (json.dumps(record, indent=1) + "\n").encode(), files.FOR_RUNS)

@@ -10,7 +10,6 @@ names, and also finds the committed records in `data/runs`.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 import torch
 
 from clr.paths import RECORDED, live_store
-from clr.runs import files, form, locks, names, record
+from clr.runs import files, form, locks, names, provenance, record
 from clr.runs.form import NewerFormat
 from clr.runs.record import Run
 from clr.training import Dataset, RunConfig, Training, load
@@ -40,7 +39,7 @@ class Store:
 
     folder: Path
     also: tuple[Path, ...] = ()
-    _seen: dict[Path, dict | None] = field(default_factory=dict, compare=False, repr=False)
+    _seen: dict[Path, dict] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def usual(cls) -> Store:
@@ -74,40 +73,53 @@ class Store:
                     warnings.warn(f"{error}; it is trained again", stacklevel=2)
         return None
 
-    def search(self, config: RunConfig, *, other_data: bool = False) -> Run | None:
+    def search(
+        self, config: RunConfig, *, other_data: bool = False, by_name: bool = False
+    ) -> Run | None:
         """The record of `config` on a data set with the name in `config`, or None.
 
         The data need not be on this machine: an image folder is identified by the last part of
         its path. If the folder is on this machine, only a record made on exactly its images
-        counts. With `other_data`, the record of the same run on a data set with another name.
+        counts, unless `by_name`. With `other_data`, the record of the same run on a data set
+        with another name. A record that is not whole is reported in a warning and left out.
         """
         source = config.source
-        if source.kind == "folder" and source.here() and not other_data:
+        if source.kind == "folder" and not (other_data or by_name) and source.here():
             return self.get(config, load_once(config.dataset).fingerprint)
         for path in self._alike(config):
-            with contextlib.suppress(ValueError):
+            try:
                 run = record.load(path)
-                if (run.config.source.name == source.name) != other_data:
-                    return run
+            except ValueError as error:
+                warnings.warn(f"{error}; it is left out", stacklevel=2)
+                continue
+            if (run.config.source.name == source.name) != other_data:
+                return run
         return None
 
     def data_names(self, configs: Iterable[RunConfig]) -> set[str]:
         """The names of all data sets on which there are records of these configs."""
-        return {self._seen[path]["data"] for config in configs for path in self._alike(config)}
+        return {head["data"] for config in configs for head in self._alike(config).values()}
 
-    def _alike(self, config: RunConfig) -> list[Path]:
-        """The records of the same config on any data; reads each record's JSON only once."""
+    def _alike(self, config: RunConfig) -> dict[Path, dict]:
+        """The heads of the records of the same config on any data, by path.
+
+        The JSON of each record is read only once; one that is not whole is reported each time.
+        """
         wanted = _key(names.describe(config))
-        found = []
+        found = {}
         for folder in (*self.also, self.folder):
             for path in sorted(
-                folder.glob(f"*-{config.model}-{config.policy.name}-seed*.json")
+                folder.glob(f"*-{config.model}-{config.policy.name}-seed{config.seed}-*.json")
             ):
                 if path not in self._seen:
-                    self._seen[path] = _head(path)
-                head = self._seen[path]
-                if head is not None and head["key"] == wanted:
-                    found.append(path)
+                    try:
+                        self._seen[path] = _head(path)
+                    except (ValueError, OSError) as error:
+                        said = f"the record {path} cannot be used: {error}; it is left out"
+                        warnings.warn(said, stacklevel=3)
+                        continue
+                if self._seen[path]["key"] == wanted:
+                    found[path] = self._seen[path]
         return found
 
     def train(
@@ -127,10 +139,15 @@ class Store:
         it (raises `clr.runs.locks.Locked`).
 
         A continued run ends bit-identical to one that was never interrupted, for the same
-        processor model, code and number of threads. Raises OSError if the store cannot be
-        written, and whatever `clr.training.load` raises if there is no such data.
+        processor model, code and number of threads. Raises ValueError if `data` is another data
+        set than that of `config`, OSError if the store cannot be written, and whatever
+        `clr.training.load` raises if there is no such data.
         """
         data = data or load(config.dataset)
+        if data.name != config.source.name:
+            raise ValueError(
+                f"data must be {config.source.name}, as in config; got {data.name}"
+            )
         if run := self.get(config, data.fingerprint):
             return run
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -146,12 +163,9 @@ def _key(values: dict) -> str:
     return json.dumps(names.content(values) | {"dataset": None}, sort_keys=True)
 
 
-def _head(path: Path) -> dict | None:
-    """The key and the data's name of a record; None if it cannot be used."""
-    try:
-        config, values = form.head(path.stem, path.read_bytes())
-    except (ValueError, OSError):
-        return None
+def _head(path: Path) -> dict:
+    """The key and the data's name of a record; ValueError or OSError if it cannot be used."""
+    config, values = form.head(path.stem, path.read_bytes())
     return {"key": _key(names.describe(config)), "data": values["data"]["name"]}
 
 
@@ -159,19 +173,25 @@ def _train(training: Training, path: Path, progress: bool | None, every: float) 
     """Train to the end, from a checkpoint if there is one; save one every `every` seconds."""
     checkpoint = path.with_name(path.name + ".checkpoint")
     before, start = 0.0, time.monotonic()
+    commits = [provenance.commit()]
     if content := files.read_sealed(checkpoint):
         state = torch.load(io.BytesIO(content), map_location=training.device, weights_only=True)
         try:
             form.check_format(state["format"])
         except NewerFormat as error:
             raise error.at(checkpoint) from None
-        training.load_state_dict(state["training"])
+        try:
+            training.load_state_dict(state["training"])
+        except ValueError as error:
+            raise ValueError(f"{checkpoint} cannot be continued: {error}") from None
         before = state["seconds"]
+        commits = [*dict.fromkeys([*state.get("commits", []), *commits])]
 
     def keep(state: dict):
         seconds = before + time.monotonic() - start
         buffer = io.BytesIO()
-        torch.save({"format": form.FORMAT, "training": state, "seconds": seconds}, buffer)
+        values = {"format": form.FORMAT, "training": state, "seconds": seconds}
+        torch.save(values | {"commits": commits}, buffer)
         try:
             files.write_sealed(checkpoint, buffer.getvalue())
         except OSError as error:  # the run goes on, and the checkpoint before is still there
@@ -183,7 +203,9 @@ def _train(training: Training, path: Path, progress: bool | None, every: float) 
         print(f"{path.name}: {stop or 'stopped'}; the same command goes on from there")
         raise
     try:
-        run = record.save(training, path.parent, before + time.monotonic() - start)
+        seconds = before + time.monotonic() - start
+        made_by = ", ".join(filter(None, commits)) or None
+        run = record.save(training, path.parent, seconds, made_by)
     except OSError:
         keep(training.state_dict())  # if this can be written, no step is lost
         raise

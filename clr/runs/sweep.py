@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -87,7 +88,7 @@ def pool(jobs: int) -> Executor:
     """`jobs` processes on this machine, each with OMP_NUM_THREADS threads or, without that,
     with its share of the cores that this process may use.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    threads = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or 0)  # "4,2" is legal
     threads = threads or max(1, torch.get_num_threads() // jobs)
     return ProcessPoolExecutor(
         jobs,
@@ -109,10 +110,11 @@ def dask(address: str) -> tuple[Callable[[], Executor], int]:
         raise ImportError(
             "--scheduler needs the 'cluster' extra: pip install -e '.[cluster]'"
         ) from None
-    try:
-        client = Client(address, timeout=10)
-    except ValueError as error:
-        raise ValueError(f"--scheduler must be tcp://HOST:PORT; got {address!r}") from error
+    # checked here: a Client that fails to start can block the process when it is collected
+    found = re.fullmatch(r"tcp://[^/\s]+:(\d{1,5})", address)
+    if not found or int(found[1]) > 65535:
+        raise ValueError(f"--scheduler must be tcp://HOST:PORT; got {address!r}")
+    client = Client(address, timeout=10)
     return lambda: client.get_executor(pure=False), sum(client.nthreads().values())
 
 
@@ -165,10 +167,15 @@ def run(
     for attempt in range(attempts):
         executor, futures = make_executor(), {}
         try:
+            broken = False
             for number, (_, config) in left.items():
                 task = config.to_dict(), store, device, progress, attempt > 0
-                futures[executor.submit(train, *task)] = number
-            died = _gather(futures, left, lines)
+                try:
+                    futures[executor.submit(train, *task)] = number
+                except BrokenProcessPool:  # a worker died before all runs were handed out
+                    broken = True
+                    break
+            died = _gather(futures, left, lines) or broken
         except KeyboardInterrupt:
             _stop(executor, futures)
             raise

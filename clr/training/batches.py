@@ -18,7 +18,7 @@ class Batches:
     `iteration` resumes exactly there. A batch that reaches the end of an epoch is filled from
     the next one. `flip` mirrors each image with probability one half. With `crop=n` images are
     padded by n zeros and cut at random. With `train_images=n` only the first n training images
-    are used.
+    are drawn; the mean image is that of all training images.
     """
 
     def __init__(

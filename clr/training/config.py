@@ -27,10 +27,11 @@ class RunConfig:
     `datasets.Source.parse` knows; records leave out the path of an image folder. `test_every`
     is in iterations, `crop` in pixels. `weight_decay` and the rate are multiplied by the
     model's own multipliers. `optimizer` is one of `optim.NAMES`, Caffe's solvers. With
-    `train_images=n` only the first n training images are used. With `validation_images=n` the
-    last n training images are not trained on; the history has the accuracy on them, by which a
-    rate can be chosen. Raises ValueError or TypeError, naming the argument, when a value is not
-    allowed.
+    `train_images=n` only the first n training images are trained on. With `validation_images=n`
+    the last n training images are not trained on; the history has the accuracy on them, by
+    which a rate can be chosen. The mean image that is subtracted is that of all training
+    images, also of those not trained on. Raises ValueError or TypeError, naming the argument,
+    when a value is not allowed.
     """
 
     policy: Annotated[Policy, a_policy]

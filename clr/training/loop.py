@@ -43,6 +43,8 @@ class Training:
     def __init__(self, config: RunConfig, data: Dataset, device: str = "cpu"):
         self.config, self.data, self.device = config, data.to(device), torch.device(device)
         keep_large_blocks()
+        if self.device.type == "cuda" and self.device.index is not None:
+            torch.cuda.set_device(self.device)  # streams and graphs are the current device's
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             model = models.build(
@@ -149,7 +151,7 @@ class Training:
         return total.item() / n, right.item() / n
 
     def record(self):
-        """Add a row to the history; sets `ended` if a loss was not finite."""
+        """Add a row to the history; sets `ended` if a training or test loss is not finite."""
         losses = torch.stack(self.losses).double().cpu() if self.losses else torch.empty(0)
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
@@ -157,8 +159,11 @@ class Training:
             self.ended = f"diverged at iteration {first}"
         train_loss = losses.mean().item() if len(losses) else math.nan
         lr = self.optimizer.param_groups[0]["lr"]
-        self.rows.append([self.iteration, float(lr), train_loss, *self.evaluate()])
+        tested = self.evaluate()
+        self.rows.append([self.iteration, float(lr), train_loss, *tested])
         self.losses = []
+        if self.ended is None and self.iteration and not math.isfinite(tested[0]):
+            self.ended = f"diverged at iteration {self.iteration}"
         if self.iteration == self.config.iterations and self.ended is None:
             self.ended = "finished"
 
@@ -233,16 +238,16 @@ class Training:
             "rows": self.rows,
             "ended": self.ended,
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
-            "random": torch.get_rng_state(),
         }
 
     def load_state_dict(self, state: dict):
         """Continue from where `state` was saved; ValueError if it is from another run.
 
-        A field of `RunConfig` that did not exist when `state` was saved had its default.
+        A field of `RunConfig` that did not exist when `state` was saved had its default. The
+        data are compared by their fingerprint: the folder of images may have been moved.
         """
-        saved = DEFAULTS | state["config"], state["fingerprint"]
-        if saved != (self.config.to_dict(), self.data.fingerprint):
+        saved = DEFAULTS | state["config"] | {"dataset": None}, state["fingerprint"]
+        if saved != (self.config.to_dict() | {"dataset": None}, self.data.fingerprint):
             raise ValueError(f"the checkpoint is of another run: {state['config']}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -252,4 +257,3 @@ class Training:
         self.rows = [list(row) for row in state["rows"]]
         self.ended = state["ended"]
         self.losses = list(state["losses"].to(self.device))
-        torch.set_rng_state(state["random"].cpu())  # torch.load may have put it on the GPU

@@ -6,6 +6,7 @@ import shutil
 import tarfile
 
 import pytest
+from made import rewrite
 
 from clr import cli
 from clr.papers.cyclical import REHEARSAL
@@ -304,13 +305,31 @@ def test_an_import_repairs_a_record_that_is_not_whole(store, tmp_path, suffix):
 def test_an_import_does_not_replace_another_history(store, tmp_path, capsys):
     record = Store.usual().train(REHEARSAL.config("fixed"))
     archive.export([record], tmp_path / "file")
-    csv = record.path.with_suffix(".csv")
-    csv.write_text(csv.read_text() + "9,9,9,9,9\n")
+    rewrite(record.path, record.history.assign(test_accuracy=0.5))
+    mine = record.path.with_suffix(".csv").read_bytes()
     assert run("--import", tmp_path / "file") == 2
     assert "another history of" in capsys.readouterr().err
+    assert record.path.with_suffix(".csv").read_bytes() == mine
     (tmp_path / "junk").write_bytes(b"junk")
     assert run("--import", tmp_path / "junk") == 2
     assert "cannot be read as exported records" in capsys.readouterr().err
+
+
+def test_an_export_of_nothing_writes_nothing(store, tmp_path, capsys):
+    assert run("--experiment", "rehearsal", "--export", tmp_path / "file") == 2
+    assert "--export needs at least one recorded run" in capsys.readouterr().err
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("size", [0, 40])
+def test_an_import_repairs_a_damaged_history(store, tmp_path, size):
+    record = Store.usual().train(REHEARSAL.config("fixed"))
+    archive.export([record], tmp_path / "file")
+    csv = record.path.with_suffix(".csv")
+    whole = csv.read_bytes()
+    csv.write_bytes(whole[:size])
+    assert archive.import_(tmp_path / "file", store) == (1, 0)
+    assert csv.read_bytes() == whole
 
 
 def test_records_of_a_newer_version_are_neither_replaced_nor_called_damaged(

@@ -1,5 +1,7 @@
 import json
 import platform
+import re
+import subprocess
 
 import psutil
 import pytest
@@ -22,6 +24,36 @@ def test_a_record_says_where_it_was_made(store):
     assert block["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert block["processor"] == provenance.processor()
     assert str(store) not in json.dumps(json.loads(run.path.read_text()))
+
+
+def git(*arguments, cwd):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *who, *arguments], cwd=cwd, check=True, capture_output=True)
+
+
+def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
+    git("init", cwd=tmp_path)
+    inside = tmp_path / ".venv" / "lib"
+    inside.mkdir(parents=True)
+    (tmp_path / "clr").mkdir()
+    (tmp_path / "clr" / "a.py").write_text("1")
+    git("add", "clr", cwd=tmp_path)
+    git("commit", "-m", "first", cwd=tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path.resolve())
+    read = provenance.commit.__wrapped__  # not the commit that this process has read already
+    clean = read()
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    (tmp_path / "clr" / "a.py").write_text("2")
+    assert read() == clean + "+"
+    monkeypatch.setattr(provenance, "ROOT", inside.resolve())  # in another project's checkout
+    assert read() is None
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "nowhere")
+    assert read() is None
+
+
+def test_the_commit_is_read_once_per_process():
+    assert provenance.commit() == provenance.commit()
+    assert provenance.commit.cache_info().misses == 1
 
 
 LINUX = (

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -63,7 +64,7 @@ def test_the_record_is_the_training(store):
 
 def test_live_leaves_out_the_committed_records(store, tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "RECORDED", tmp_path / "recorded")
-    record.save(Training(CONFIG, DIGITS).run(), tmp_path / "recorded", 1.0)
+    record.save(Training(CONFIG, DIGITS).run(), tmp_path / "recorded", 1.0, None)
     assert train(CONFIG).path.parent == tmp_path / "recorded" and not store.exists()
     assert Store.committed().train(CONFIG).path.parent == tmp_path / "recorded"
     assert Store.live().train(CONFIG).path.parent == store
@@ -84,9 +85,42 @@ def test_records_are_searched_without_the_data(store):
     spoiled = json.loads(first.path.read_text()) | {"data": []}
     (store / f"{first.path.stem}0.json").write_text(json.dumps(spoiled))
     (store / f"{first.path.stem}1.json").write_text("[" * 200_000)
-    assert usual.data_names([there]) == {"digits"} and usual.search(seed).path == first.path
-    (store / f"{first.path.stem}.json").write_text("{")
-    assert Store.usual().search(seed) is None
+    with pytest.warns(UserWarning, match=r"cannot be used: data must be .*; it is left out"):
+        assert usual.data_names([there]) == {"digits"}
+    for extra in "01":
+        (store / f"{first.path.stem}{extra}.json").unlink()
+    whole = first.path.read_text()
+    first.path.write_text("{")
+    later = Store.usual()
+    with pytest.warns(UserWarning, match="cannot be used: .*; it is left out"):
+        assert later.search(seed) is None
+    first.path.write_text(whole)
+    assert later.search(seed).path == first.path  # it has been repaired since
+    first.path.with_suffix(".csv").write_text("")
+    with pytest.warns(UserWarning, match="recorded checksum; it is left out"):
+        assert later.search(seed) is None
+
+
+def test_other_data_than_the_configs_is_refused_before_training(store):
+    with pytest.raises(ValueError, match="data must be digits, .*; got mnist"):
+        train(CONFIG, data=replace(DIGITS, name="mnist"))
+    assert not store.exists()
+
+
+def test_a_folder_that_happens_to_have_the_name_is_not_looked_into(
+    store, tmp_path, monkeypatch
+):
+    from test_datasets import folder
+
+    there = folder(tmp_path / "one", ("RGB",) * 5, ((8, 8),) * 5)
+    values = {"batch_size": 5, "iterations": 2}
+    usual, first = Store.usual(), train(other(dataset=f"folder:{there}", **values))
+    (tmp_path / "else").mkdir()
+    folder(tmp_path / "else" / "one", ("L",) * 5, ((8, 8),) * 5)
+    monkeypatch.chdir(tmp_path / "else")
+    named = other(dataset="folder:one", **values)
+    assert usual.search(named) is None
+    assert usual.search(named, by_name=True).path == first.path
 
 
 def test_every_committed_record_is_found_by_its_config():
@@ -116,6 +150,41 @@ def test_an_interrupted_run_goes_on_and_ends_bit_identical(store, monkeypatch):
     assert len(taken) == 13 + 8  # the 13th step was taken, but not yet saved
     assert run.history.equals(expected.history)
     assert sorted(p.name for p in store.iterdir()) == [f"{NAME}.csv", f"{NAME}.json"]
+
+
+def interrupted(config, monkeypatch, **how):
+    """Train until step 7 and leave a checkpoint."""
+    step = Training.step
+
+    def dies(self):
+        step(self)
+        if self.iteration == 7:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Training, "step", dies)
+        train(config, checkpoint_seconds=0, **how)
+
+
+def test_a_record_names_every_commit_that_trained_it(store, monkeypatch):
+    monkeypatch.setattr(stores.provenance, "commit", lambda: "aaaa")
+    interrupted(CONFIG, monkeypatch)
+    monkeypatch.setattr(stores.provenance, "commit", lambda: "bbbb")
+    interrupted(CONFIG, monkeypatch)  # at the same step: it begins from the sixth
+    assert train(CONFIG).provenance["commit"] == "aaaa, bbbb"
+
+
+def test_a_folder_of_images_may_be_moved_before_a_run_goes_on(store, tmp_path, monkeypatch):
+    from test_datasets import folder
+
+    some = folder(tmp_path / "some", ("RGB",) * 5, ((8, 8),) * 5)
+    interrupted(other(dataset=f"folder:{some}", batch_size=5), monkeypatch)
+    (tmp_path / "else").mkdir()
+    moved = some.rename(tmp_path / "else" / "some")
+    taken, step = [], Training.step
+    monkeypatch.setattr(Training, "step", lambda self: (taken.append(1), step(self)))
+    config = other(dataset=f"folder:{moved}", batch_size=5)
+    assert train(config).ended == "finished" and len(taken) == config.iterations - 6
 
 
 def damage_csv(store):
@@ -288,7 +357,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(store, monkeyp
 
 
 def test_when_the_record_cannot_be_written_no_step_is_lost(store, monkeypatch):
-    def full(training, folder, seconds):
+    def full(training, folder, seconds, commit):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import psutil
@@ -158,13 +159,36 @@ def test_runs_that_another_process_trains_are_waited_for(monkeypatch, tmp_path, 
 
 
 def test_workers_share_the_cores_or_do_as_omp_num_threads_says(monkeypatch):
-    for said, jobs, threads in ((None, 2, 3), (None, 8, 1), ("2", 8, 2)):
+    for said, jobs, threads in ((None, 2, 3), (None, 8, 1), ("2", 8, 2), ("4,2", 8, 4)):
         monkeypatch.setattr(sweep.torch, "get_num_threads", lambda: 6)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if said:
             monkeypatch.setenv("OMP_NUM_THREADS", said)
         with sweep.pool(jobs) as executor:
             assert executor._initargs[0] == threads
+
+
+def test_a_pool_that_breaks_while_the_runs_are_handed_out_is_replaced(
+    monkeypatch, tmp_path, capsys
+):
+    class Breaks(ThreadPoolExecutor):
+        def submit(self, *task):
+            if executors == [self] and len(handed) == 1:
+                raise BrokenProcessPool
+            handed.append(task)
+            return super().submit(*task)
+
+    def make():
+        executors.append(Breaks(1))
+        return executors[-1]
+
+    executors, handed = [], []
+    monkeypatch.setattr(sweep, "train", lambda *_: ("finished, 50.0 %", 60.0))
+    configs = [(arm, config) for arm, (config,) in REHEARSAL.configs(seeds=1).items()]
+    assert sweep.run(configs, make, Store(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert f"a worker died; {len(configs) - 1} runs continue from their checkpoints" in said
+    assert len(executors) == 2 and len(handed) == len(configs)
 
 
 def test_ctrl_c_while_the_runs_are_handed_out(tmp_path):

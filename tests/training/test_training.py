@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clr.policies import Fixed, OneCycleMomentum, RangeRamp, Triangular2
+from clr.policies import Fixed, OneCycleMomentum, RangeRamp, Stages, Triangular2
 from clr.training import RunConfig, Training, datasets
 
 DIGITS = datasets.load("digits")
@@ -130,9 +130,20 @@ def test_a_loss_that_is_not_finite_ends_the_run():
     stopped = int(run.ended.split()[-1])
     last = run.history["iteration"].iloc[-1]
     assert last - 50 < stopped <= last < 200
-    # the iteration named is the first one: a run that ends before it has finite losses
-    short = RunConfig(RangeRamp(0, 1e8, 200), stopped - 1, weight_decay=0, test_every=50)
-    assert Training(short, DIGITS).run().ended == "finished"
+    # the iteration named is the first one: until it, all training losses are finite
+    short = RunConfig(RangeRamp(0, 1e8, 200), stopped - 1, weight_decay=0, test_every=1)
+    run = Training(short, DIGITS).run()
+    assert run.iteration == stopped - 1
+    assert run.history["train_loss"].iloc[1:].map(math.isfinite).all()
+
+
+def test_weights_that_the_last_update_broke_end_the_run():
+    jump = Stages(((Fixed(0.01), 4), (Fixed(1e30), 1)))  # all five training losses are finite
+    config = RunConfig(jump, 5, model="cifar10_full", weight_decay=0, test_every=5)
+    run = Training(config, DIGITS).run()
+    assert run.history["train_loss"].iloc[1:].map(math.isfinite).all()
+    assert not math.isfinite(run.history["test_loss"].iloc[-1])
+    assert run.ended == "diverged at iteration 5"
 
 
 def test_momentum_policy_reaches_the_optimizer():
