@@ -19,6 +19,7 @@ from clr.policies.words import NamesOurArguments
 
 __all__ = ["PolicyLR"]
 
+_MOMENTUM = -1  # beside the policies' own numbers
 _BLOCK = 1024  # policy values computed together, so that a step mostly reads a list
 
 
@@ -85,9 +86,16 @@ class PolicyLR(NamesOurArguments, LRScheduler):
         if not start <= t < start + len(block):
             start = t - t % _BLOCK
             stop = start + _BLOCK
-            if policy.end is not None:
+            if policy.end is not None and policy.past_end == "raise":
                 stop = min(stop, max(policy.end, t) + 1)
-            block = policy(np.arange(start, stop)).tolist()
+            values = policy(np.arange(start, stop))
+            if which != _MOMENTUM and not (np.isfinite(values) & (values >= 0)).all():
+                raise ValueError(
+                    "policy must give finite rates of at least 0; between the iterations "
+                    f"{start:,} and {stop - 1:,} {policy!r} gives {values.min():g} to "
+                    f"{values.max():g}"
+                )
+            block = values.tolist()
             self._blocks[which] = start, block
         return block[t - start]
 
@@ -95,7 +103,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
         """The rates and the momentum of iteration `t`; raises if there are none."""
         groups, momentum = self.optimizer.param_groups, None
         if self.momentum is not None:
-            momentum = self._value(-1, self.momentum, t)
+            momentum = self._value(_MOMENTUM, self.momentum, t)
             checks.momentum(f"momentum at iteration {t}", momentum)
         if self.one_per_group:
             if len(groups) != len(self.policies):

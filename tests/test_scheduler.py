@@ -53,6 +53,34 @@ def test_follows_the_policy_over_several_blocks():
     assert follow(PolicyLR(optimizer(), POLICY), 3000) == POLICY(np.arange(3000)).tolist()
 
 
+class Counted(RangeRamp, name="counted"):
+    """A ramp that counts the values that it computes."""
+
+    computed = 0
+
+    def _values(self, t):
+        type(self).computed += t.size
+        return super()._values(t)
+
+
+@pytest.mark.parametrize("past_end", ["hold", "cycle"])
+def test_past_a_policys_end_values_are_computed_once(past_end):
+    Counted.computed = 0
+    follow(PolicyLR(optimizer(), Counted(0, 1, 100, past_end=past_end)), 4000)
+    assert 4000 <= Counted.computed <= 6000
+
+
+def test_a_rate_below_0_is_refused_before_the_optimizer_uses_it():
+    class Sinks(Policy, name="sinks"):
+        def _values(self, t):
+            return 1.0 - t / 2000
+
+    used = optimizer()
+    with pytest.raises(ValueError, match="rates of at least 0; .* 1,024 and 2,047 .* -0.0235"):
+        follow(PolicyLR(used, Sinks()), 3000)
+    assert used.param_groups[0]["lr"] > 0
+
+
 def test_a_policy_with_an_end_can_be_stepped_to_it_and_no_further():
     scheduler = PolicyLR(optimizer(), RangeRamp(0, 1, 10))
     follow(scheduler, 10)

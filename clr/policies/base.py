@@ -6,6 +6,7 @@ The policies themselves are in `clr.policies.kinds`; this module holds what they
 from __future__ import annotations
 
 import gc
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
@@ -75,6 +76,10 @@ class Policy(NamesOurArguments, ABC):
 
     def __init_subclass__(cls, name: str, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not re.fullmatch(r"[\w-]+", name):  # it becomes a part of file names
+            raise ValueError(
+                f"the name of a policy must consist of letters, digits, _ and -; got {name!r}"
+            )
         # a class that a function has defined may still wait for the garbage collector
         if _taken(name, cls):
             gc.collect()
@@ -205,8 +210,11 @@ def _taken(name: str, cls: type[Policy]) -> bool:
 def policy_from_dict(data: dict) -> Policy:
     """The policy that `to_dict` wrote.
 
-    Raises ValueError for an unknown policy, wave or field; the message names the known ones.
+    Raises ValueError for an unknown policy, wave or field, where the message names the known
+    ones, for a field that is missing, and for anything but a dictionary.
     """
+    if not isinstance(data, dict):
+        raise ValueError(f"a policy must be a dictionary; got {checks.shown(data)}")
     values, policies = dict(data), known()
     cls = policies.get(name := values.pop("policy", None))
     if cls is None:
@@ -214,6 +222,9 @@ def policy_from_dict(data: dict) -> Policy:
     names = [field.name for field in fields(cls)]
     if unknown := sorted(set(values) - set(names)):
         raise ValueError(f"{name} has no {unknown}; its fields are {', '.join(names)}")
+    needed = [field.name for field in fields(cls) if field.default is MISSING]
+    if missing := [each for each in needed if each not in values]:
+        raise ValueError(f"{name} needs {', '.join(missing)}; got {checks.shown(data)}")
     declared = checks.declared(cls)
     return cls(**{k: _from_plain(v, declared[k]) for k, v in values.items()})
 

@@ -216,8 +216,8 @@ class CyclicalMomentum(Policy, name="cyclical_momentum"):
 class OneCycle(Policy, name="one_cycle"):
     """1cycle as its author ran it (1803.09820, read from his logs).
 
-    The rate rises from `base_lr` to `max_lr` in `stepsize` iterations, falls to 0 in as many,
-    and is `base_lr / 1000` after that.
+    The rate rises from `base_lr` to `max_lr` in `stepsize` iterations and falls towards 0 in as
+    many. From iteration `2 * stepsize` on, where it would be 0, it is `base_lr / 1000`.
     """
 
     base_lr: Annotated[float, a_rate]
@@ -297,8 +297,8 @@ def _stages(name: str, value: Any) -> tuple[tuple[Policy, int], ...]:
         )
         if not pairs:
             raise ValueError(f"got {value!r}")
-        for i, (policy, n) in enumerate(pairs, 1):
-            policy(n if i == len(pairs) else n - 1)  # raises if the policy ends before that
+        for policy, n in pairs:
+            policy(n - 1)  # raises if the policy ends before that
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
     return pairs
@@ -317,6 +317,17 @@ class Stages(Policy, name="stages"):
     stages: Annotated[tuple[tuple[Policy, int], ...], _stages]
     _: KW_ONLY
     past_end: Annotated[str, _PAST_END] = "raise"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.past_end != "cycle":
+            last, n = self.stages[-1]
+            try:
+                last(n)
+            except ValueError as error:
+                raise ValueError(
+                    f"stages must be (policy, iterations) pairs: {error}"
+                ) from None
 
     @property
     def end(self) -> int:

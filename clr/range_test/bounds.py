@@ -57,7 +57,8 @@ class Bounds:
     `why` says how they were read, or why one is missing.
 
     `seeds` holds (base_lr, max_lr) read off each seed's own curve. The bounds are their
-    medians, given only where more than half of the seeds have a reading.
+    medians, given only where more than half of the seeds have a reading. Where both bounds are
+    given, both are medians over the seeds that have both.
     """
 
     base_lr: float | None
@@ -79,7 +80,10 @@ class Bounds:
 
 def smoothed(values: ArrayLike) -> np.ndarray:
     """The running median over `WINDOW` rows, as long as `values`."""
-    padded = np.pad(np.asarray(values, float), WINDOW // 2, mode="edge")
+    values = np.asarray(values, float)
+    if not len(values):
+        return values
+    padded = np.pad(values, WINDOW // 2, mode="edge")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
 
 
@@ -202,7 +206,13 @@ def read(test: RangeTest, method: str = "accuracy") -> Bounds:
     column = "train_loss" if method.startswith("loss") else test.watched
     pairs = zip(test.curves, test.ended, strict=True)
     singly = [_read(curve, column, method, ended) for curve, ended in pairs]
-    base, top = _median([each[0] for each in singly]), _median([each[1] for each in singly])
+    lows, highs = [each[0] for each in singly], [each[1] for each in singly]
+    base, top = _median(lows), _median(highs)
+    if base is not None and top is not None:
+        # both of the same seeds, so that base_lr is below max_lr
+        whole = [None not in pair for pair in zip(lows, highs, strict=True)]
+        base = _median([low if both else None for low, both in zip(lows, whole, strict=True)])
+        top = _median([top if both else None for top, both in zip(highs, whole, strict=True)])
     # if there is no max_lr, count only the reasons of the seeds that have none
     whys = [why for _, high, why in singly if top is not None or high is None]
     why = Counter(whys).most_common(1)[0][0]

@@ -26,7 +26,8 @@ def restored(
     parameters, gradients and buffers; which parameters require gradients; train or eval mode
     of every module; the optimizer's groups and state; the scaler; Python's, numpy's, torch's
     and CUDA's random states; the generator and the persistent workers of a DataLoader, and the
-    position of batches that have a `state_dict`. Needs memory for a second copy of all tensors.
+    position of batches that have a `state_dict`. Needs memory for a second copy of all tensors
+    but the gradients; these begin as None inside.
     """
     undo = [*_of_model(model), *_of_random_states(batches)]
     if optimizer is not None:
@@ -36,6 +37,8 @@ def restored(
             undo.append(_call(each.load_state_dict, copy.deepcopy(each.state_dict())))
     undo += _of_workers(batches)
     try:
+        for parameter in model.parameters():
+            parameter.grad = None  # what happens inside does not touch the tensor of before
         yield
     finally:
         for action in undo:
@@ -79,7 +82,6 @@ def _of_model(model: nn.Module) -> Iterator[Callable[[], Any]]:
         yield _dictionary(module._parameters)
         yield _dictionary(module._buffers)
     for parameter in model.parameters():
-        # the gradients need no copy: every step makes new tensors for them
         yield _call(setattr, parameter, "grad", parameter.grad)
         yield _call(parameter.requires_grad_, parameter.requires_grad)
 

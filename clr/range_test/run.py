@@ -175,7 +175,10 @@ def lr_range_test(
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
     run = _Run(model, loss, metric, optimizer, _context_maker(autocast), scaler)
     curves, ended = [], []
-    for seed in [None] if seeds is None else [checks.whole("seeds", s, low=0) for s in seeds]:
+    numbers: list[int | None] = [None]
+    if seeds is not None:  # numpy's seeds end at 2**32 - 1
+        numbers = [checks.whole("seeds", seed, low=0, high=2**32 - 1) for seed in seeds]
+    for seed in numbers:
         with restored(model, optimizer, scaler, batches):
             if seed is not None:
                 random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)

@@ -86,6 +86,12 @@ def test_a_name_belongs_to_one_class():
     assert known()["fixed"] is Fixed
 
 
+def test_a_name_can_be_a_part_of_a_files_name():
+    for name in ("warm/up", "warm up", ""):
+        with pytest.raises(ValueError, match=f"letters, digits, _ and -; got '{name}'"):
+            type("Odd", (Policy,), {}, name=name)
+
+
 def test_a_class_that_is_defined_again_replaces_the_one_before():
     def define(rate):
         class Again(Policy, name="again"):

@@ -386,6 +386,23 @@ def test_past_the_end():
     again = p.RangeRamp(0, 1, 10, past_end="cycle")
     assert again([9, 10, 11, 20]).tolist() == [0.9, 0.0, 0.1, 0.0]
     assert again(10) == 0.0
+    once = ((p.RangeRamp(0, 1, 10), 11),)  # at 11 the ramp has ended
+    assert p.Stages(once, past_end="cycle")([9, 10, 11, 12]).tolist() == [0.9, 1.0, 0.0, 0.1]
+    for past_end in ("raise", "hold"):
+        with pytest.raises(ValueError, match="stages must be .*iteration 11 is past the end"):
+            p.Stages(once, past_end=past_end)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("fixed", "a policy must be a dictionary; got 'fixed'"),
+        ({"policy": "triangular", "base_lr": 0.1}, "triangular needs max_lr, stepsize; got"),
+    ],
+)
+def test_a_dictionary_that_is_no_policy_is_named(data, says):
+    with pytest.raises(ValueError, match=says):
+        p.policy_from_dict(data)
 
 
 def test_a_policy_is_a_value():

@@ -112,6 +112,16 @@ def test_seeds_are_read_one_by_one_and_pooled():
     assert np.isnan(test_of(curve(0.2, 0.6)).bounds().spread()["max_lr"])
 
 
+def test_both_bounds_are_medians_of_the_same_seeds():
+    still_rising = np.linspace(0.1, 0.1, 101)
+    still_rising[70:] = np.linspace(0.1, 0.9, 31)  # it begins late, and has no max_lr
+    test = test_of(curve(0.05, 0.1), curve(0.4, 0.5), still_rising)
+    bounds = test.bounds()
+    assert bounds.seeds[2][0] > 0.6 and bounds.seeds[2][1] is None
+    (low, high), (other_low, other_high), _ = bounds.seeds
+    assert bounds.base_lr == (low + other_low) / 2 < bounds.max_lr == (high + other_high) / 2
+
+
 def test_a_seed_that_ended_early_counts_as_far_as_it_went():
     test = test_of(curve(0.2, 0.7), curve(0.2, 0.7), curve(0.2, 0.7))
     test.curves[0] = test.curves[0][:32]

@@ -33,6 +33,12 @@ def test_range_test_draws_how_the_bounds_are_read():
     assert test.plot().get_ylabel() == "test accuracy"
 
 
+def test_a_run_that_broke_at_once_is_drawn_too():
+    curve = pd.DataFrame([[1, 0.1, float("nan"), float("nan"), 0.1]], columns=COLUMNS)
+    test = RangeTest([curve], ["diverged at iteration 1"])
+    assert test.plot(test.bounds("loss steepest")).get_xlabel() == "learning rate"
+
+
 def test_a_seed_that_diverged_ends_in_a_cross():
     curve = pd.DataFrame([[0, 0.0, 1, 0, 0.1], [1, 0.5, 1, 0, 0.5], [2, 1.0, 1, 0, 0.9]])
     curve.columns = COLUMNS

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from clr.policies import ExponentialRangeRamp, RangeRamp, Triangular
-from clr.range_test import lr_range_test
+from clr.range_test import lr_range_test, restored
 from clr.scheduler import PolicyLR
 
 CROSS = nn.functional.cross_entropy
@@ -164,6 +164,16 @@ def test_it_trains_and_tests_in_their_modes():
 
     run(model, evaluate=evaluate, loss=loss, iterations=4, every=1)
     assert set(seen) == {("test", False, False), ("train", True, True)} and not model.training
+
+
+def test_restored_brings_gradients_back_that_are_changed_in_place():
+    model = nn.Linear(2, 1)
+    model(torch.ones(1, 2)).sum().backward()
+    with restored(model):
+        model(torch.ones(1, 2)).sum().backward()
+        assert model.weight.grad.tolist() == [[1, 1]]  # they begin as None
+        model.zero_grad(set_to_none=False)
+    assert model.weight.grad.tolist() == [[1, 1]]
 
 
 def test_micro_batches_are_one_step():
@@ -369,6 +379,8 @@ def test_bad_input_is_named():
         run(policy=torch.optim.lr_scheduler.StepLR(sgd, 3))
     with pytest.raises(ValueError, match="seeds must hold at least one seed"):
         run(seeds=[])
+    with pytest.raises(ValueError, match="seeds must be a whole number, .* at most 4294967295"):
+        run(seeds=[2**40])
     with pytest.raises(ValueError, match="accumulate must be"):
         run(accumulate=0)
     with pytest.raises(ValueError, match="every must be"):
