@@ -221,3 +221,13 @@ def test_the_program_says_where_parameters_are_listed():
     assert (
         "parameters are listed in its first code cell" in said and "notebooks/params/" in said
     )
+
+
+def test_results_of_other_parameters_have_a_folder_each(tmp_path):
+    def folder(value):
+        return runner._results(tmp_path, "quick", [("dataset", value)])
+
+    assert folder("cifar10").name == "quick,dataset=cifar10"
+    names = {folder(value).name for value in ("folder:a/b", "folder:a_b", "folder:a:b")}
+    assert len(names) == 3
+    assert len(folder("x" * 1000).name) < 200

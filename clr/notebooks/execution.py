@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -77,10 +78,14 @@ def _tasks(params: str, only: Sequence[str], given: Sequence[tuple[str, str]]) -
 def _results(out: Path, params: str, given: Sequence[tuple[str, str]]) -> Path:
     """Create the folder for the results; ValueError if it cannot be written.
 
-    Changed parameters get a separate folder, with the changes in its name.
+    Changed parameters get a separate folder, with the changes in its name. A name that would be
+    long, or that does not show all characters, ends with a hash of the changes.
     """
     changes = "".join(f",{name}={value}" for name, value in given)
-    folder = Path(out) / (params + re.sub(r"[^\w.,=+-]+", "_", changes))
+    shown = re.sub(r"[^\w.,=+-]+", "_", changes)
+    if shown != changes or len(shown) > 100:
+        shown = f"{shown[:100]}-{hashlib.sha256(changes.encode()).hexdigest()[:8]}"
+    folder = Path(out) / (params + shown)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable.{os.getpid()}"

@@ -155,8 +155,9 @@ class Experiment:
     def configs(
         self, *, seeds: int | None = None, dataset: str | None = None
     ) -> dict[str, list[RunConfig]]:
-        """Every run, by arm: as many seeds as planned, or `seeds` of each arm."""
+        """Every run, by arm: as many seeds as planned, or `seeds` of each arm (at least 1)."""
         first = self.first_seed
+        checks.whole_or_none("seeds", seeds)
         return {
             name: [
                 self.config(name, seed, dataset)
@@ -195,11 +196,20 @@ class Experiment:
         return f"{ours} is {claim.relation} {others}"
 
     def recorded(
-        self, store: Store, *, seeds: int | None = None, dataset: str | None = None
+        self,
+        store: Store,
+        *,
+        seeds: int | None = None,
+        dataset: str | None = None,
+        by_name: bool = False,
     ) -> dict[str, list[Run]]:
-        """The recorded runs by arm; an arm without any is left out."""
+        """The recorded runs by arm; an arm without any is left out.
+
+        `by_name` is that of `Store.search`: a folder of images that happens to have the same
+        name is not looked into.
+        """
         found = {
-            arm: [run for config in each if (run := store.search(config))]
+            arm: [run for config in each if (run := store.search(config, by_name=by_name))]
             for arm, each in self.configs(seeds=seeds, dataset=dataset).items()
         }
         return {arm: each for arm, each in found.items() if each}
@@ -223,7 +233,7 @@ class Experiment:
             config for each in self.configs().values() for config in each
         )
         found = [
-            self.recorded(store, dataset=name)
+            self.recorded(store, dataset=name, by_name=True)
             for name in sorted(names, key=lambda name: (name != self.dataset, name))
         ]
         return max(found, key=lambda runs: sum(map(len, runs.values())))

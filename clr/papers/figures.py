@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 
 from clr import checks
@@ -122,7 +123,7 @@ def anatomy(policy: Triangular, *, ax=None):
         ax.annotate("", (0, y), (end, y), arrowprops={"arrowstyle": "<->", "color": "black"})
         ax.text(end, y, f"  {name}", va="center")
     ax.plot(point, policy(point), "ko")
-    note = f"t = {point:,}\ncycle 2, x = {1 - float(policy._share(point)):.2f}"
+    note = f"t = {point:,}\ncycle 2, x = {1 - n // 2 / n:.2f}"  # on the way up
     ax.annotate(note, (point, policy(point)), (12, -4), textcoords="offset points", va="top")
     ax.get_legend().remove()
     return ax
@@ -258,13 +259,16 @@ def bounds(pairs: Mapping[str, tuple[float, float]], *, colours: Mapping[str, tu
 def published(experiment: Experiment, runs: Mapping[str, Sequence[Run]], *, ax):
     """Stars where a paper publishes an accuracy of an arm, in the colours of `histories`.
 
-    Arms without runs have no star.
+    A star stands at the published number of iterations or, where the paper gives epochs, at the
+    end of the arm. Arms without runs have no star.
     """
     star = {"marker": "*", "s": 130, "edgecolor": "black", "zorder": 5, "clip_on": False}
     numbers = papers.of(experiment)
     for arm, style in _styles({k: v[0].config.policy for k, v in runs.items()}).items():
         for row in numbers[numbers.index == arm].itertuples():
-            ax.scatter(row.iterations, row.accuracy, color=style["color"], **star)
+            unknown = pd.isna(row.iterations)  # the paper gives epochs
+            at = experiment.arms[arm].iterations if unknown else row.iterations
+            ax.scatter(at, row.accuracy, color=style["color"], **star)
     ax.scatter([], [], color="white", label="published", **star)
     _legend(ax)
     return ax
@@ -304,7 +308,8 @@ def sensitivity(
     ax = _axes(ax)
     lowest = 0.0
     if below is not None:
-        lowest = max(curve.test.mean(1).max() for curve in curves.values()) - below
+        best = max((curve.test.mean(1).max() for curve in curves.values()), default=0.0)
+        lowest = max(best - below, 0.0)
     for name, style in _styles({name: policies[name] for name in curves}).items():
         curve = curves[name]
         mean = curve.test.mean(1)

@@ -176,11 +176,15 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
 
 
 def table(
-    claims: Sequence[Wider | LiesIn], curves: Mapping[str, Curve], rate: float
+    claims: Sequence[Wider | LiesIn],
+    curves: Mapping[str, Curve],
+    rate: float | None,
+    planned: int,
 ) -> pd.DataFrame:
     """The verdicts on claims about windows, as text; 'not run' where a curve is missing.
 
-    `rate` is the one that the claims of the kind `LiesIn` are about.
+    `rate` is the one that the claims of the kind `LiesIn` are about; they are 'not run' if it
+    is None. A claim about fewer seeds per curve than `planned` is 'undecided'.
     """
     rows = []
     for claim in claims:
@@ -189,7 +193,7 @@ def table(
         else:
             text = f"the window of {claim.arm} is wider than that of {claim.other}"
             needed = {claim.arm, claim.other}
-        if not needed <= set(curves):
+        if not needed <= set(curves) or (isinstance(claim, LiesIn) and rate is None):
             said, word = "–", "not run"
         elif isinstance(claim, LiesIn):
             inside, n, word = claim.verdict(curves, rate)
@@ -198,5 +202,7 @@ def table(
             difference, low, high, word = claim.verdict(curves)
             spread = "(no interval)" if isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
             said = f"{difference:+.1f} octaves {spread}"
+        if word != "not run" and min(len(curves[name].widths) for name in needed) < planned:
+            word = "undecided"
         rows.append([text, said, word])
     return pd.DataFrame(rows, columns=["claim", "ours", "verdict"]).set_index("claim")

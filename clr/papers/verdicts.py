@@ -14,8 +14,8 @@ arm; paired if two iterations of the same runs are compared). With a margin m,
   interval (an arm has only one run, or the runs of each arm are all equal), and a claim with a
   run that diverged (the result is then how many runs did).
 
-A claim that only this project asks about, and no paper makes, cannot be reproduced: its verdict is
-"yes" instead of "reproduced", and "no" instead of "not reproduced".
+A question of ours, which no paper answers, cannot be reproduced: its verdict is "yes" instead
+of "reproduced", and "no" instead of "not reproduced".
 
 With the verdict we report whether it survives Holm's correction for all claims of the
 experiment that have an interval, and whether the difference that the paper publishes lies in

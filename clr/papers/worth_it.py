@@ -108,15 +108,19 @@ def curves(
 ) -> dict[str, Curve]:
     """The curve of each schedule that was run at all of these peak rates.
 
-    `runs` are those of `over_rates`, by arm. If some rates have more runs than others, the
-    same number is used at each.
+    `runs` are those of `over_rates`, by arm. Only the seeds that have a run at each of the
+    rates are used.
     """
     found = {}
     for name in names:
-        each = {rate: runs.get(at_rate(name, rate), []) for rate in rates}
-        n = min(map(len, each.values()))
-        if n:
-            found[name] = Curve.of({rate: some[:n] for rate, some in each.items()})
+        each = {
+            rate: {run.config.seed: run for run in runs.get(at_rate(name, rate), [])}
+            for rate in rates
+        }
+        seeds = sorted(set.intersection(*map(set, each.values())))
+        if seeds:
+            by_rate = {rate: [some[seed] for seed in seeds] for rate, some in each.items()}
+            found[name] = Curve.of(by_rate)
     return found
 
 

@@ -10,6 +10,7 @@ from made import run
 from clr.papers import figures
 from clr.papers.cyclical import TABLE1
 from clr.papers.sensitivity import Curve
+from clr.papers.super_convergence import MNIST
 from clr.policies import Decay, Fixed, Policy, Stages, Triangular, Triangular2, hann
 
 
@@ -112,6 +113,13 @@ def test_published_are_stars_in_the_colour_of_the_arm():
     assert [t.get_text() for t in ax.get_legend().texts][-1] == "published"
 
 
+def test_where_the_paper_gives_epochs_the_star_is_at_the_end_of_the_arm():
+    runs = {"inv": [run([0.1, 0.5])]}
+    ax = figures.published(MNIST, runs, ax=figures.histories(runs))
+    drawn = [tuple(each.get_offsets()[0]) for each in ax.collections if len(each.get_offsets())]
+    assert drawn == [(10_000, 0.9903)]
+
+
 def test_rates_are_those_of_the_records():
     used = run([0.1, 0.5, 0.9], Triangular(0.1, 0.2, 10))
     ax = figures.rates({"triangular": [used]})
@@ -125,6 +133,8 @@ def test_anatomy_names_the_parts():
     texts = " ".join(text.get_text() for text in ax.texts)
     for word in ("base_lr", "max_lr", "stepsize", "cycle", "t = 250", "x = 0.50"):
         assert word in texts
+    halved = figures.anatomy(Triangular2(0.001, 0.006, 100))  # x does not depend on the policy
+    assert "x = 0.50" in " ".join(text.get_text() for text in halved.texts)
 
 
 def test_the_explorer_is_a_figure_or_widgets(monkeypatch):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log2
 
 import numpy as np
@@ -105,7 +106,11 @@ def test_results_say_which_rate_is_chosen_and_how_wide_the_window_is():
 def test_the_table_of_claims_says_what_is_not_run():
     claims = Wider("a", "b"), LiesIn("a", "this rate"), LiesIn("c", "this rate")
     found = {"a": curve([0.5, 0.7, 0.5, 0.1]), "b": curve([0.1, 0.7, 0.69, 0.1])}
-    rows = sensitivity.table(claims, found, 0.002)
+    few = sensitivity.table(claims, found, 0.002, planned=2)
+    assert list(few["verdict"]) == ["undecided", "undecided", "not run"]
+    unread = sensitivity.table(claims, found, None, planned=1)  # no range test, or no max_lr
+    assert list(unread["verdict"]) == ["undecided", "not run", "not run"]
+    rows = sensitivity.table(claims, found, 0.002, planned=1)
     assert list(rows["verdict"]) == ["undecided", "yes", "not run"]
     assert list(rows["ours"]) == [
         f"{found['a'].widths[0] - found['b'].widths[0]:+.1f} octaves (no interval)",
@@ -117,13 +122,29 @@ def test_the_table_of_claims_says_what_is_not_run():
 def test_a_curve_needs_runs_at_every_rate():
     rates = (0.001, 0.002)
     runs = {
-        worth_it.at_rate("constant", 0.001): [made(0.5, 0.5), made(0.6, 0.6)],
+        worth_it.at_rate("constant", 0.001): [made(0.5, 0.5)],
         worth_it.at_rate("constant", 0.002): [made(0.7, 0.7)],
         worth_it.at_rate("step", 0.001): [made(0.5, 0.5)],
     }
     found = worth_it.curves(runs, ["constant", "step"], rates)
     assert list(found) == ["constant"]
     assert found["constant"].test.tolist() == [[0.5], [0.7]]
+
+
+def test_a_curve_has_the_same_seeds_at_every_rate():
+    def of(seed, accuracy):
+        each = made(accuracy, accuracy)
+        return replace(each, config=replace(each.config, seed=seed))
+
+    runs = {
+        worth_it.at_rate("constant", 0.001): [of(0, 0.5), of(1, 0.6), of(2, 0.65)],
+        worth_it.at_rate("constant", 0.002): [of(2, 0.75), of(1, 0.7)],
+        worth_it.at_rate("step", 0.001): [of(0, 0.5)],
+        worth_it.at_rate("step", 0.002): [of(1, 0.5)],
+    }
+    found = worth_it.curves(runs, ["constant", "step"], (0.001, 0.002))
+    assert list(found) == ["constant"]
+    assert found["constant"].test.tolist() == [[0.6, 0.65], [0.7, 0.75]]
 
 
 def test_the_better_cycle_is_chosen_by_validation_accuracy():

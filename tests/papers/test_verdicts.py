@@ -27,6 +27,8 @@ def test_a_run_that_diverged_is_counted_and_never_averaged():
     assert Summary.of([broken]).text() == "– (1 of 1 diverged)"
     before = Summary.of([broken], 10)  # it had not diverged then
     assert (before.mean, before.diverged) == (0.7, 0)
+    after = Summary.of([broken], 20)  # the test of what the divergence left
+    assert (after.accuracies, after.diverged) == ((), 1)
     assert Summary.of([broken], 50).diverged == 1
 
 
