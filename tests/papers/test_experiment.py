@@ -17,7 +17,7 @@ def test_the_experiments_by_name():
         "table1", "tenth", "laptop", "range_test", "stepsize", "subset", "rehearsal",
         "table3", "solvers", "solver_ranges", "figure6", "figure6_full",
         "superconvergence", "superconvergence_more", "superconvergence_small", "mnist",
-        "mnist_changes", "matched_ends", "sensitivity",
+        "mnist_changes", "mnist_ends", "matched_ends", "sensitivity",
     ]  # fmt: skip
     for name, each in EXPERIMENTS.items():
         assert each.name == name and each.about.strip() and each.paper in ("CLR", "SC", "ours")
@@ -27,7 +27,7 @@ def test_a_protocol_of_ours_says_what_it_breaks():
     ours = {name for name, each in EXPERIMENTS.items() if each.protocol == "ours"}
     assert ours == {
         "tenth", "laptop", "stepsize", "subset", "rehearsal", "superconvergence_small",
-        "mnist_changes", "matched_ends", "sensitivity", "solvers", "figure6",
+        "mnist_changes", "mnist_ends", "matched_ends", "sensitivity", "solvers", "figure6",
     }  # fmt: skip
     papers = {name for name in ours if EXPERIMENTS[name].paper != "ours"}
     assert papers and all(EXPERIMENTS[name].breaks for name in papers)
@@ -43,6 +43,17 @@ def test_mnist_changes_make_one_change_per_arm():
     for config in arms.values():
         values = first.to_dict()
         assert sum(values[name] != value for name, value in config.to_dict().items()) == 1
+
+
+def test_mnist_ends_differ_in_the_shape_and_not_in_the_mean_or_the_end():
+    arms = {name: config for name, (config,) in one["mnist_ends"].items()}
+    assert [arms["inv"]] == one["mnist"]["inv"]
+    cycle, fall = arms["1cycle, 25 epochs"], arms["falls once, 25 epochs"]
+    assert [cycle] == one["mnist"]["1cycle, 25 epochs"] and fall.iterations == cycle.iterations
+    t = np.arange(cycle.iterations + 1)
+    assert max(cycle.policy(t)) == max(fall.policy(t)) == 0.1
+    assert fall.policy(t).mean() == pytest.approx(cycle.policy(t).mean(), rel=0.01)
+    assert fall.policy(fall.iterations) == 0 < cycle.policy(cycle.iterations) < 2e-5
 
 
 def test_matched_ends_have_one_mean_and_one_end():

@@ -1,0 +1,55 @@
+"""What notebook 3 and README say about single events of Table 1 is what its records say."""
+
+import re
+
+import numpy as np
+
+from clr.papers import verdicts
+from clr.papers.cyclical import TABLE1
+from clr.papers.verdicts import Summary, holm, interval
+from clr.paths import ROOT
+from clr.runs import Store
+
+RUNS = TABLE1.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
+
+
+def at(arm, iteration=None):
+    return 100 * Summary.of(RUNS[arm], iteration).mean
+
+
+def test_before_its_first_drop_triangular2_is_hardly_ahead():
+    fixed, decay = (at("triangular2", 16_000) - at(arm, 16_000) for arm in ("fixed", "decay"))
+    assert 0.4 < fixed < 0.8 and 0.9 < decay < 1.3
+    pair = ([run.accuracy_at(16_000) for run in RUNS[a]] for a in ("triangular2", "fixed"))
+    low, high = interval(*pair)
+    assert low < 0 < high
+
+
+def test_readme_has_the_leads_before_and_after_the_drop():
+    ends = at("triangular2") - at("fixed", 25_000), at("triangular2") - at("decay")
+    before = [at("triangular2", 16_000) - at(arm, 16_000) for arm in ("fixed", "decay")]
+    said = "leads of {:.1f} and {:.1f} points .* just before it, they are {:.1f} and {:.1f}."
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert re.search(said.format(*ends, *before), text)
+
+
+def test_a_drop_is_worth_four_points():
+    for arm, before in (("triangular2", 16_000), ("fixed", 60_000)):
+        assert 3.5 < at(arm, before + 500) - at(arm, before) < 5
+
+
+def test_decay_and_exp_range_are_almost_six_points_below_the_paper():
+    for arm, published in (("decay", 78.5), ("exp_range", 82.2)):
+        assert 5.5 < published - at(arm) < 6.2
+
+
+def test_exp_range_is_level_with_the_fixed_rate_at_the_end_of_a_cycle():
+    assert abs(at("exp_range", 40_000) - at("fixed")) < 0.6
+    assert at("exp_range") < at("fixed") - 3
+
+
+def test_the_headline_survives_holm_only_while_most_claims_are_not_run():
+    found = verdicts.verdicts(TABLE1, RUNS)
+    assert len(found) == 16 and found[0].survives and found[0].word == "not reproduced"
+    levels = [1.0 if np.isnan(each.level) else each.level for each in found]
+    assert not holm(levels)[0]
