@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import to_rgb
 
 from clr import checks
 from clr.papers import published as papers
@@ -198,9 +199,11 @@ def histories(
                 (t[-1], table.mean(1)[-1]),
                 (6, -2),
                 textcoords="offset points",
-                color=style["color"],
+                color=[
+                    0.7 * part for part in to_rgb(style["color"])
+                ],  # pale text is hard to read
                 va="top",
-                bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
+                bbox={"color": "white", "alpha": 0.85, "pad": 0.5},
             )
         if len(columns) > 1:
             ax.fill_between(
