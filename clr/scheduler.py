@@ -19,7 +19,6 @@ from clr.policies.words import NamesOurArguments
 
 __all__ = ["PolicyLR"]
 
-_MOMENTUM = -1  # beside the policies' own numbers
 _BLOCK = 1024  # policy values computed together, so that a step mostly reads a list
 
 
@@ -36,10 +35,10 @@ class PolicyLR(NamesOurArguments, LRScheduler):
 
     `policy` may be a list, one policy per parameter group. `momentum` is also a policy (such as
     `CyclicalMomentum`) and sets the momentum, which is `betas[0]` for the Adam family. Without
-    it the momentum does not change. When the policy reaches a momentum below 0, or of 1 or
-    more, ValueError is raised. The lr that the optimizer or an earlier scheduler has set is
-    ignored. `last_epoch` (PyTorch's name) is the last iteration that is done, -1 at the start:
-    with `last_epoch=k` the next one is k + 1.
+    it the momentum does not change. ValueError is raised when a policy reaches a rate that is
+    below 0 or not finite, or a momentum that is below 0 or not below 1. The lr that the
+    optimizer or an earlier scheduler has set is ignored. `last_epoch` (PyTorch's name) is the
+    last iteration that is done, -1 at the start: with `last_epoch=k` the next one is k + 1.
 
     The state holds the iteration, the rates and the policies, as plain values. Loading it sets
     the optimizer's lr at once. It raises ValueError if the state was saved with other policies.
@@ -88,14 +87,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
             stop = start + _BLOCK
             if policy.end is not None and policy.past_end == "raise":
                 stop = min(stop, max(policy.end, t) + 1)
-            values = policy(np.arange(start, stop))
-            if which != _MOMENTUM and not (np.isfinite(values) & (values >= 0)).all():
-                raise ValueError(
-                    "policy must give finite rates of at least 0; between the iterations "
-                    f"{start:,} and {stop - 1:,} {policy!r} gives {values.min():g} to "
-                    f"{values.max():g}"
-                )
-            block = values.tolist()
+            block = policy(np.arange(start, stop)).tolist()
             self._blocks[which] = start, block
         return block[t - start]
 
@@ -103,7 +95,7 @@ class PolicyLR(NamesOurArguments, LRScheduler):
         """The rates and the momentum of iteration `t`; raises if there are none."""
         groups, momentum = self.optimizer.param_groups, None
         if self.momentum is not None:
-            momentum = self._value(_MOMENTUM, self.momentum, t)
+            momentum = self._value(-1, self.momentum, t)
             checks.momentum(f"momentum at iteration {t}", momentum)
         if self.one_per_group:
             if len(groups) != len(self.policies):
@@ -114,6 +106,8 @@ class PolicyLR(NamesOurArguments, LRScheduler):
             rates = [self._value(i, policy, t) for i, policy in enumerate(self.policies)]
         else:
             rates = [self._value(0, self.policies[0], t)] * len(groups)
+        for each in rates:
+            checks.rate(f"rate at iteration {t}", each)
         scaled = [
             lr * group.get("lr_mult", 1.0) for lr, group in zip(rates, groups, strict=True)
         ]

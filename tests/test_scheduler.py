@@ -76,9 +76,11 @@ def test_a_rate_below_0_is_refused_before_the_optimizer_uses_it():
             return 1.0 - t / 2000
 
     used = optimizer()
-    with pytest.raises(ValueError, match="rates of at least 0; .* 1,024 and 2,047 .* -0.0235"):
-        follow(PolicyLR(used, Sinks()), 3000)
-    assert used.param_groups[0]["lr"] > 0
+    scheduler = PolicyLR(used, Sinks())
+    follow(scheduler, 2000)  # up to the iteration at which the rate is 0
+    with pytest.raises(ValueError, match="rate at iteration 2001 must be .*; got -0.0005"):
+        follow(scheduler, 1)
+    assert used.param_groups[0]["lr"] == 0
 
 
 def test_a_policy_with_an_end_can_be_stepped_to_it_and_no_further():

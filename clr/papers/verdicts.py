@@ -4,8 +4,8 @@ The rule. A claim compares two arms of one experiment. The runs give a 95 % inte
 difference of the mean final test accuracies (Welch's, from the spread over the seeds of each
 arm; paired if two iterations of the same runs are compared). With a margin m,
 
-- "better than" is reproduced when the whole interval is above 0, and not reproduced when the
-  whole interval is below m and not above 0;
+- "better than" is reproduced when the whole interval is above 0, and not reproduced when its
+  upper end is below m and its lower end is not above 0;
 - "not worse than" is reproduced when the whole interval is above -m, and not reproduced when it
   is below -m;
 - "as good as" is reproduced when the whole interval is within m of 0, and not reproduced when
@@ -14,8 +14,8 @@ arm; paired if two iterations of the same runs are compared). With a margin m,
   interval (an arm has only one run, or the runs of each arm are all equal), and a claim with a
   run that diverged (the result is then how many runs did).
 
-A question of ours, which no paper answers, cannot be reproduced: its verdict is "yes" instead
-of "reproduced", and "no" instead of "not reproduced".
+A question of ours is a claim that no paper makes, so it cannot be reproduced: its verdict is
+"yes" instead of "reproduced", and "no" instead of "not reproduced".
 
 With the verdict we report whether it survives Holm's correction for all claims of the
 experiment that have an interval, and whether the difference that the paper publishes lies in
@@ -44,7 +44,7 @@ from clr.runs import Run
 class Summary:
     """The accuracies of several runs at one moment, fractions, and how many had diverged.
 
-    Runs that diverged before that moment are counted and not averaged.
+    Runs that diverged at or before that moment are counted and not averaged.
     """
 
     accuracies: tuple[float, ...]

@@ -72,7 +72,7 @@ class Policy(NamesOurArguments, ABC):
     is allowed, when a field is out of range.
     """
 
-    name: ClassVar[str]  # given as in `class Warm(Policy, name="warm")`
+    name: ClassVar[str]  # given as in `class Warm(Policy, name="warm")`: letters, digits, _, -
 
     def __init_subclass__(cls, name: str, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

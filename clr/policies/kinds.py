@@ -216,8 +216,9 @@ class CyclicalMomentum(Policy, name="cyclical_momentum"):
 class OneCycle(Policy, name="one_cycle"):
     """1cycle as its author ran it (1803.09820, read from his logs).
 
-    The rate rises from `base_lr` to `max_lr` in `stepsize` iterations and falls towards 0 in as
-    many. From iteration `2 * stepsize` on, where it would be 0, it is `base_lr / 1000`.
+    The rate rises from `base_lr` to `max_lr` in `stepsize` iterations and falls towards 0 in
+    the next `stepsize` iterations. From iteration `2 * stepsize` on, where it would be 0, it is
+    `base_lr / 1000`.
     """
 
     base_lr: Annotated[float, a_rate]

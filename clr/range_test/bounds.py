@@ -57,8 +57,8 @@ class Bounds:
     `why` says how they were read, or why one is missing.
 
     `seeds` holds (base_lr, max_lr) read off each seed's own curve. The bounds are their
-    medians, given only where more than half of the seeds have a reading. Where both bounds are
-    given, both are medians over the seeds that have both.
+    medians, given only where more than half of the seeds have a reading. If that is so for both
+    bounds, they are the medians over the seeds that have both, which must be more than half.
     """
 
     base_lr: float | None

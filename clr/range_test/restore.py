@@ -27,7 +27,7 @@ def restored(
     of every module; the optimizer's groups and state; the scaler; Python's, numpy's, torch's
     and CUDA's random states; the generator and the persistent workers of a DataLoader, and the
     position of batches that have a `state_dict`. Needs memory for a second copy of all tensors
-    but the gradients; these begin as None inside.
+    except the gradients, which are None at the beginning of the block.
     """
     undo = [*_of_model(model), *_of_random_states(batches)]
     if optimizer is not None:

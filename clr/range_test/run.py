@@ -145,10 +145,10 @@ def lr_range_test(
     forward pass: a context manager that can be entered again, or a function that makes one.
     `scaler` scales the loss.
 
-    With `seeds` there is one run per seed. Each run sets the random states of Python, numpy and
-    torch, and a loader's own generators (`clr.training.batches.Batches` has its own seed, and
-    draws the same batches in each run). `reset(model)` may then draw new weights; without it
-    the runs differ only in their batches.
+    With `seeds` (below 2**32) there is one run per seed. Each run sets the random states of
+    Python, numpy and torch, and a loader's own generators (`clr.training.batches.Batches` has
+    its own seed, and draws the same batches in each run). `reset(model)` may then draw new
+    weights; without it the runs differ only in their batches.
 
     If all modules of the model are in eval mode, it trains in train mode. Otherwise each module
     keeps its mode, so that a batch normalization in eval mode stays in eval mode.

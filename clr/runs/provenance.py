@@ -21,7 +21,8 @@ CPUINFO = Path("/proc/cpuinfo")  # on Linux
 def of(seconds: float, device: str, commit: str | None) -> dict:
     """Where and when a run of that many seconds was made on that device of this machine.
 
-    `commit` names the code that made it, see `commit`; several commits are joined by commas.
+    `commit` names the code that made it (see the function `commit`); several commits are
+    joined by commas.
 
     The results are bit-identical where `processor`, `instructions`, `threads`, the versions and
     the commit are the same.
@@ -58,7 +59,7 @@ def commit() -> str | None:
 
     None without git, or if the package is not in a checkout of its own (installed in an
     environment inside another project, for example). It is read once per process, when the
-    first training begins, because the code that trains is the code that was imported then.
+    first training begins: the code that trains was imported before.
     """
     try:
         top, name, changes = (

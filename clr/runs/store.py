@@ -140,8 +140,8 @@ class Store:
 
         A continued run ends bit-identical to one that was never interrupted, for the same
         processor model, code and number of threads. Raises ValueError if `data` is another data
-        set than that of `config`, OSError if the store cannot be written, and whatever
-        `clr.training.load` raises if there is no such data.
+        set than that of `config` or if the checkpoint is of another run, OSError if the store
+        cannot be written, and whatever `clr.training.load` raises if there is no such data.
         """
         data = data or load(config.dataset)
         if data.name != config.source.name:

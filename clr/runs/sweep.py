@@ -85,8 +85,10 @@ def _start_worker(threads: int, parent: int):
 
 
 def pool(jobs: int) -> Executor:
-    """`jobs` processes on this machine, each with OMP_NUM_THREADS threads or, without that,
-    with its share of the cores that this process may use.
+    """`jobs` processes on this machine.
+
+    Each has OMP_NUM_THREADS threads (its first number) or, without that, its share of the cores
+    that this process may use.
     """
     threads = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or 0)  # "4,2" is legal
     threads = threads or max(1, torch.get_num_threads() // jobs)

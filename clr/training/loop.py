@@ -151,7 +151,7 @@ class Training:
         return total.item() / n, right.item() / n
 
     def record(self):
-        """Add a row to the history; sets `ended` if a training or test loss is not finite."""
+        """Add a row to the history; sets `ended` at the end, or if a loss is not finite."""
         losses = torch.stack(self.losses).double().cpu() if self.losses else torch.empty(0)
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
