@@ -1,10 +1,13 @@
-"""What notebook 4 says about `mnist_changes` is what its records say."""
+"""What notebooks 4 and 7 say about MNIST is what its records say."""
 
+import nbformat
 import numpy as np
+import pytest
 
 from clr.papers import published, verdicts
 from clr.papers import super_convergence as sc
 from clr.papers.verdicts import Summary
+from clr.paths import ROOT
 from clr.runs import Store
 
 RUNS = sc.MNIST_CHANGES.recorded(Store.committed())
@@ -16,6 +19,43 @@ PAPER = 100 * published.of(sc.MNIST).loc["1cycle, 12 epochs", "accuracy"]
 def test_every_change_has_four_runs_and_none_reaches_the_paper():
     assert len(CHANGES) == 5 and {len(RUNS[arm]) for arm in MEANS} == {4}
     assert max(MEANS.values()) < PAPER - 0.05
+
+
+def test_with_25_and_50_epochs_1cycle_is_a_tenth_of_a_point_ahead():
+    runs = sc.MNIST.recorded(Store.committed())
+    table = verdicts.table(sc.MNIST, runs)
+    for n, lead in ((25, "+0.09"), (50, "+0.11")):
+        (row,) = [r for claim, r in table.iterrows() if claim.startswith(f"1cycle, {n} epochs")]
+        assert (row["verdict"], row["Holm"]) == ("reproduced", "no")
+        assert row["difference"].startswith(lead) and row["published"].endswith("(outside)")
+    best = [
+        np.mean([run.history["test_accuracy"].max() for run in runs[arm]])
+        for arm in ("1cycle, 25 epochs", "inv")
+    ]
+    assert 100 * (best[0] - best[1]) == pytest.approx(0.09 / 2, abs=0.01)
+
+
+def test_one_of_four_runs_of_85_epochs_diverged():
+    runs = RUNS["1cycle, 85 epochs"]
+    assert (sum(run.diverged for run in runs), len(runs)) == (1, 4)
+    for name in ("04_super_convergence", "07_scoreboard"):
+        cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+        text = " ".join(" ".join(cell.source for cell in cells).split())
+        assert "one of four runs diverged" in text
+
+
+def test_three_runs_that_fall_once_are_ahead_and_one_diverged_at_its_start():
+    runs = sc.MNIST_ENDS.recorded(Store.committed())
+    fall, cycle = runs["falls once, 25 epochs"], runs["1cycle, 25 epochs"]
+    assert [run.ended for run in fall if run.diverged] == ["diverged at iteration 22"]
+    assert fall[0].config.policy(22) == pytest.approx(0.099, abs=0.0005)
+    ends = sorted(round(100 * run.final_accuracy, 2) for run in fall if not run.diverged)
+    assert len(fall) == len(cycle) == 4 and (ends[0], ends[-1]) == (99.15, 99.18)
+    ends = sorted(round(100 * run.final_accuracy, 2) for run in cycle)
+    assert (ends[0], ends[-1]) == (99.07, 99.15)
+    inv = max(run.final_accuracy for run in runs["inv"])
+    assert all(run.final_accuracy > inv for run in fall if not run.diverged)
+    assert set(verdicts.table(sc.MNIST_ENDS, runs)["verdict"]) == {"undecided"}
 
 
 def test_a_constant_momentum_goes_half_of_the_way():
