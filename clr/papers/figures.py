@@ -194,14 +194,13 @@ def histories(
         name = f"{label} (n = {len(columns)})"
         ax.plot(t, table.mean(1), label=None if labels == "direct" else name, **style)
         if labels == "direct":
+            dark = [0.7 * part for part in to_rgb(style["color"])]  # pale text is hard to read
             ax.annotate(
                 name,
                 (t[-1], table.mean(1)[-1]),
                 (6, -2),
                 textcoords="offset points",
-                color=[
-                    0.7 * part for part in to_rgb(style["color"])
-                ],  # pale text is hard to read
+                color=dark,
                 va="top",
                 bbox={"color": "white", "alpha": 0.85, "pad": 0.5},
             )

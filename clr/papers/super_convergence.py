@@ -179,6 +179,19 @@ def _one_cycle(epochs: int, stepsize: float, low: float = 0.01) -> Arm:
 
 
 _MARGIN = 0.0005  # MNIST's accuracies differ by hundredths of a point
+_ON_MNIST = {
+    "dataset": "mnist",
+    "seeds": 4,
+    "epoch": round(_EPOCH),
+    "settings": {
+        "model": "lenet",
+        "batch_size": 512,
+        "weight_decay": 0.0005,
+        "test_every": 100,
+        "subtract_mean": False,
+        "shuffle": False,
+    },
+}
 
 MNIST = Experiment(
     name="mnist",
@@ -190,17 +203,7 @@ MNIST = Experiment(
     seeds, as in the paper.
     """,
     paper="SC",
-    dataset="mnist",
-    seeds=4,
-    epoch=round(_EPOCH),
-    settings={
-        "model": "lenet",
-        "batch_size": 512,
-        "weight_decay": 0.0005,
-        "test_every": 100,
-        "subtract_mean": False,
-        "shuffle": False,
-    },
+    **_ON_MNIST,
     arms={
         "inv": Arm(Inv(0.01, 0.0001, 0.75), 10_000),
         "step": Arm(Step(0.01, (5000, 7000, 8000, 9000, 9500), 0.9), 10_000),
@@ -268,10 +271,7 @@ MNIST_CHANGES = Experiment(
     cycles, diverge, too?
     """,
     paper="ours",
-    dataset="mnist",
-    seeds=4,
-    epoch=round(_EPOCH),
-    settings=MNIST.settings,
+    **_ON_MNIST,
     arms={
         "1cycle, 12 epochs": MNIST.arms["1cycle, 12 epochs"],
         **_CHANGES,
@@ -294,10 +294,7 @@ MNIST_ENDS = Experiment(
     two arms were known when this was planned.
     """,
     paper="ours",
-    dataset="mnist",
-    seeds=4,
-    epoch=round(_EPOCH),
-    settings=MNIST.settings,
+    **_ON_MNIST,
     arms={
         "inv": MNIST.arms["inv"],
         "1cycle, 25 epochs": MNIST.arms["1cycle, 25 epochs"],

@@ -298,8 +298,6 @@ def _stages(name: str, value: Any) -> tuple[tuple[Policy, int], ...]:
         )
         if not pairs:
             raise ValueError(f"got {value!r}")
-        for policy, n in pairs:
-            policy(n - 1)  # raises if the policy ends before that
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
     return pairs
@@ -321,14 +319,13 @@ class Stages(Policy, name="stages"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.past_end != "cycle":
-            last, n = self.stages[-1]
+        for i, (policy, n) in enumerate(self.stages, 1):
+            goes_on = i == len(self.stages) and self.past_end != "cycle"
             try:
-                last(n)
+                policy(n if goes_on else n - 1)  # raises if the policy ends before that
             except ValueError as error:
-                raise ValueError(
-                    f"stages must be (policy, iterations) pairs: {error}"
-                ) from None
+                said = f"stages must be (policy, iterations) pairs: {error}"
+                raise ValueError(said) from None
 
     @property
     def end(self) -> int:

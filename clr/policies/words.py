@@ -21,7 +21,7 @@ _STEPSIZE = "write stepsize, as in Triangular(base_lr=0.001, max_lr=0.006, steps
 _LENGTH = "write stepsize, the iterations in half a cycle"
 _END = "OneCycle ends at 0, then base_lr / 1000"
 _ADVICE = {
-    "lr": "write base_lr",
+    "lr": "write base_lr, an argument of the policy",
     "base_lr": _POLICYS,
     "max_lr": _POLICYS,
     "stepsize": _POLICYS,

@@ -206,13 +206,11 @@ def read(test: RangeTest, method: str = "accuracy") -> Bounds:
     column = "train_loss" if method.startswith("loss") else test.watched
     pairs = zip(test.curves, test.ended, strict=True)
     singly = [_read(curve, column, method, ended) for curve, ended in pairs]
-    lows, highs = [each[0] for each in singly], [each[1] for each in singly]
-    base, top = _median(lows), _median(highs)
-    if base is not None and top is not None:
+    read_off = [(low, high) for low, high, _ in singly]
+    if None not in map(_median, zip(*read_off, strict=True)):
         # both of the same seeds, so that base_lr is below max_lr
-        whole = [None not in pair for pair in zip(lows, highs, strict=True)]
-        base = _median([low if both else None for low, both in zip(lows, whole, strict=True)])
-        top = _median([top if both else None for top, both in zip(highs, whole, strict=True)])
+        read_off = [(None, None) if None in pair else pair for pair in read_off]
+    base, top = map(_median, zip(*read_off, strict=True))
     # if there is no max_lr, count only the reasons of the seeds that have none
     whys = [why for _, high, why in singly if top is not None or high is None]
     why = Counter(whys).most_common(1)[0][0]

@@ -38,10 +38,9 @@ def import_(file: Path, folder: Path) -> tuple[int, int]:
     new = []
     for name in names:
         _check(file, name, members)
-        mine = folder / name
-        if not _usable(mine.with_name(f"{name}.json")):
+        if not _usable(folder / f"{name}.json"):
             new.append(name)
-        elif mine.with_name(f"{name}.csv").read_bytes() != members[f"{name}.csv"]:
+        elif (folder / f"{name}.csv").read_bytes() != members[f"{name}.csv"]:
             raise ValueError(
                 f"{file}: another history of {name} is in {folder}; nothing was imported"
             )

@@ -10,6 +10,7 @@ from clr.papers import EXPERIMENTS, published, solvers
 from clr.papers.solvers import FIGURE6_BOUNDS, SOLVERS, figure6, figure6_full
 from clr.paths import ROOT
 from clr.policies import Fixed
+from clr.runs import Store
 from clr.training import RunConfig, Training, load
 from clr.training.datasets import Dataset
 
@@ -174,3 +175,11 @@ def test_notebook_5_says_what_adadelta_does_with_a_rate(update_sizes):
     assert grown[0.1][:50].max() < 2 < grown[0.1].max()
     losses = {r: torch.stack(run.losses[-20:]).mean().item() for r, (run, _) in runs.items()}
     assert losses[1.0] < 1 and losses[0.01] == pytest.approx(np.log(10), abs=0.02)
+
+
+def test_notebook_5_says_that_nothing_of_it_has_been_run():
+    """When runs come, its first cell and its last section change, and this test goes."""
+    cells = nbformat.read(ROOT / "notebooks" / "05_other_solvers.ipynb", as_version=4).cells
+    assert "none of them has been made yet" in " ".join(cells[1].source.split())
+    for each in (solvers.TABLE3, solvers.SOLVERS_SHORT, solvers.SOLVER_RANGES, solvers.FIGURE6):
+        assert not each.best_recorded(Store.committed())
