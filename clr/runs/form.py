@@ -109,6 +109,7 @@ PROVENANCE: Checks = {
 PROVENANCE_ADDED: Checks = {
     "processor": _text_or_none,
     "instructions": _text,
+    "tf32": checks.flag,
     "cores": checks.whole_or_none,
 }
 

@@ -24,15 +24,18 @@ def of(seconds: float, device: str, commit: str | None) -> dict:
     `commit` names the code that made it (see the function `commit`); several commits are
     joined by commas.
 
-    The results are bit-identical where `processor`, `instructions`, `threads`, the versions and
-    the commit are the same.
+    `tf32` says whether convolutions in float32 round their inputs to TF32, as PyTorch lets them
+    on a GPU. On a CPU, the results are bit-identical where `processor`, `instructions`,
+    `threads`, the versions and the commit are the same.
     """
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+    gpu = device.startswith("cuda")
+    name = torch.cuda.get_device_name(device) if gpu else "CPU"
     return {
         "seconds": round(seconds, 1),
         "device": f"{name} ({platform.machine()})",
         "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "tf32": gpu and torch.backends.cudnn.allow_tf32,
         "cores": psutil.cpu_count(logical=False),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

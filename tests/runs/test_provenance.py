@@ -16,14 +16,23 @@ def test_a_record_says_where_it_was_made(store):
     run = Store.usual().train(RunConfig(Triangular(0.01, 0.1, 5), 4, test_every=2))
     block = run.provenance
     assert set(block) == {
-        "seconds", "device", "processor", "instructions", "cores", "threads",
+        "seconds", "device", "processor", "instructions", "tf32", "cores", "threads",
         "python", "torch", "numpy", "commit", "written",
     }  # fmt: skip
     assert block["torch"] == torch.__version__ and block["threads"] == torch.get_num_threads()
     assert block["cores"] == psutil.cpu_count(logical=False)
     assert block["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert block["processor"] == provenance.processor()
+    assert block["tf32"] is False
     assert str(store) not in json.dumps(json.loads(run.path.read_text()))
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_record_of_a_gpu_says_whether_convolutions_were_tf32(allowed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
+    monkeypatch.setattr(provenance.torch.backends.cudnn, "allow_tf32", allowed)
+    block = provenance.of(1.0, "cuda:1", None)
+    assert block["tf32"] is allowed and block["device"].startswith("GPU cuda:1 (")
 
 
 def git(*arguments, cwd):
