@@ -197,3 +197,19 @@ def at_chosen_rates(rates: Mapping[str, float], cycle: str) -> Experiment:
         arms={name: Arm(makers[name](rate), _N) for name, rate in rates.items()},
         claims=claims,
     )
+
+
+# The rates that `chosen` returned for the runs of `SENSITIVITY`, and the cycle. A test compares
+# them with the records.
+AT_CHOSEN_RATES = at_chosen_rates(
+    {
+        "constant": 0.002,
+        "step": 0.004,
+        "linear to 0": 0.004,
+        "cosine to 0": 0.004,
+        "constant, then linear": 0.004,
+        "two cycles": 0.004,
+        "two cycles, to 0": 0.008,
+    },
+    "two cycles, to 0",
+)

@@ -17,7 +17,7 @@ def test_the_experiments_by_name():
         "table1", "tenth", "laptop", "range_test", "stepsize", "subset", "rehearsal",
         "table3", "solvers", "solver_ranges", "figure6", "figure6_full",
         "superconvergence", "superconvergence_more", "superconvergence_small", "mnist",
-        "mnist_changes", "mnist_ends", "matched_ends", "sensitivity",
+        "mnist_changes", "mnist_ends", "matched_ends", "sensitivity", "at_chosen_rates",
     ]  # fmt: skip
     for name, each in EXPERIMENTS.items():
         assert each.name == name and each.about.strip() and each.paper in ("CLR", "SC", "ours")
@@ -27,7 +27,8 @@ def test_a_protocol_of_ours_says_what_it_breaks():
     ours = {name for name, each in EXPERIMENTS.items() if each.protocol == "ours"}
     assert ours == {
         "tenth", "laptop", "stepsize", "subset", "rehearsal", "superconvergence_small",
-        "mnist_changes", "mnist_ends", "matched_ends", "sensitivity", "solvers", "figure6",
+        "mnist_changes", "mnist_ends", "matched_ends", "sensitivity", "at_chosen_rates",
+        "solvers", "figure6",
     }  # fmt: skip
     papers = {name for name in ours if EXPERIMENTS[name].paper != "ours"}
     assert papers and all(EXPERIMENTS[name].breaks for name in papers)

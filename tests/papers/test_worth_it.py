@@ -1,12 +1,16 @@
-"""What README and the notebooks say about `matched_ends` is what its records say."""
+"""What README and the notebooks say about the experiments of `worth_it` is in the records."""
 
 import pytest
 
-from clr.papers import verdicts
+from clr.papers import verdicts, worth_it
 from clr.papers.verdicts import Summary
-from clr.papers.worth_it import MATCHED_ENDS
+from clr.papers.worth_it import AT_CHOSEN_RATES, MATCHED_ENDS, RATES, SENSITIVITY
 from clr.runs import Store
 
+SCHEDULES = list(worth_it.schedules(1))
+CURVES = worth_it.curves(
+    SENSITIVITY.recorded(Store.committed(), dataset="folder:cifar10-jpeg"), SCHEDULES, RATES
+)
 RUNS = MATCHED_ENDS.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
 SHAPES = ("falls once", "one cycle", "two cycles", "four cycles")
 
@@ -54,3 +58,10 @@ def test_one_cycle_against_one_fall_is_undecided():
 def test_file_order_and_shuffled_batches_agree_within_half_a_point():
     for shape in ("falls once", "two cycles"):
         assert abs(mean(f"{shape}, to 0") - mean(f"{shape}, to 0, shuffled")) < 0.5
+
+
+def test_the_rates_are_those_that_the_validation_images_choose():
+    assert {len(curve.widths) for curve in CURVES.values()} == {3} and list(CURVES) == SCHEDULES
+    rates, cycle = worth_it.chosen(CURVES)
+    assert worth_it.at_chosen_rates(rates, cycle) == AT_CHOSEN_RATES
+    assert not any(curve.at_edge for curve in CURVES.values())  # else another octave is due
