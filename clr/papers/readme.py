@@ -1,17 +1,25 @@
-"""README.md's generated part: the table of claims, and the figure above it."""
+"""README.md's generated parts: the table of claims, and the figures."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clr.papers import cyclical, scoreboard
+from clr.papers import cyclical, scoreboard, worth_it
+from clr.papers.experiment import Experiment
 from clr.papers.statements import Statement
 from clr.papers.verdicts import ANSWERS
 from clr.paths import ROOT
-from clr.runs import Store, files
+from clr.runs import Run, Store, files
 
-README, FIGURE = ROOT / "README.md", ROOT / "data" / "headline.png"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+README = ROOT / "README.md"
 HEADLINES = (  # what the papers are known for
     Statement.THIRD,
     Statement.AS_LONG,
@@ -44,30 +52,65 @@ def _counts(rows: list[dict]) -> str:
     return " ".join(sentences)
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A PNG file in `data`, and how it is drawn from the committed runs of an experiment.
+
+    `draw` gets a matplotlib Axes and the runs by arm.
+    """
+
+    file: Path
+    experiment: Experiment
+    draw: Callable[[Axes, dict[str, list[Run]]], None]
+
+    def runs(self) -> dict[str, list[Run]]:
+        """The runs that the figure shows, by arm."""
+        return self.experiment.best_recorded(Store.committed())
+
+    def id(self) -> str:
+        """A hash of the histories that the figure shows; it is stored in the PNG."""
+        whole = hashlib.sha256()
+        for run in (run for each in self.runs().values() for run in each):
+            whole.update(run.path.with_suffix(".csv").read_bytes())
+        return whole.hexdigest()
+
+    def write(self):
+        """Draw the figure into its file."""
+        from clr.papers import figures  # this sets the look of all figures
+
+        figure, ax = figures.plt.subplots(figsize=(8, 3.4), layout="constrained")
+        self.draw(ax, self.runs())
+        content = io.BytesIO()
+        figure.savefig(content, metadata={"Records": self.id()}, dpi=100)
+        figures.plt.close(figure)
+        files.write(self.file, content.getvalue())
+
+
 SHOWN = cyclical.TABLE1.only(["fixed", "triangular2", "decay", "exp_range"])
 
 
-def figure_id() -> str:
-    """A hash of the histories that the figure shows; it is stored in the PNG."""
-    whole = hashlib.sha256()
-    for run in (r for each in SHOWN.best_recorded(Store.committed()).values() for r in each):
-        whole.update(run.path.with_suffix(".csv").read_bytes())
-    return whole.hexdigest()
-
-
-def draw():
-    """The headline figure: accuracy along the runs of CLR Table 1, and its numbers as stars."""
+def _accuracies(ax: Axes, runs: dict[str, list[Run]]):
+    """Accuracy along the runs of CLR Table 1, and its numbers as stars."""
     from clr.papers import figures
 
-    runs = SHOWN.best_recorded(Store.committed())
-    figure, ax = figures.plt.subplots(figsize=(8, 3.4), layout="constrained")
     figures.histories(runs, ax=ax, labels="direct")
     figures.published(SHOWN, runs, ax=ax)
     ax.set(xlim=(0, 86_000), ylim=(0.6, 0.85))
-    content = io.BytesIO()
-    figure.savefig(content, metadata={"Records": figure_id()}, dpi=100)
-    figures.plt.close(figure)
-    files.write(FIGURE, content.getvalue())
+
+
+def _sensitivity(ax: Axes, runs: dict[str, list[Run]]):
+    """Accuracy against peak rate, one line per schedule."""
+    from clr.papers import figures
+
+    shapes = {name: make(0.004) for name, make in worth_it.schedules(4000).items()}
+    found = worth_it.curves(runs, list(shapes), worth_it.RATES)
+    figures.sensitivity(found, shapes, below=0.15, ax=ax)
+
+
+FIGURES = (
+    Figure(ROOT / "data" / "headline.png", SHOWN, _accuracies),
+    Figure(ROOT / "data" / "sensitivity.png", worth_it.SENSITIVITY, _sensitivity),
+)
 
 
 def text() -> str:
@@ -80,7 +123,8 @@ def text() -> str:
 
 
 def write():
-    """Bring README.md and its figure up to date with the records."""
+    """Bring README.md and its figures up to date with the records."""
     whole = text()
-    draw()
+    for figure in FIGURES:
+        figure.write()
     files.write(README, whole.encode())

@@ -15,11 +15,11 @@ from clr.runs import Run
 
 
 def made_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:
-    """A line for each data set and machine: 'CIFAR-10 (50,000 images), on a CPU …'."""
+    """A line for each data set and machine: 'CIFAR-10 (50,000 + 10,000 images), CPU, …'."""
     return sorted(
         {
             f"{run.config.source.title} ({run.data['train']:,} + {run.data['test']:,} images), "
-            f"on a {run.provenance['device']}, threads: {run.provenance['threads']}, "
+            f"{run.provenance['device']}, threads: {run.provenance['threads']}, "
             f"torch {run.provenance['torch']}"
             for each in runs.values()
             for run in each
@@ -46,6 +46,15 @@ def _length(row) -> str:
     return f"{row.epochs} epochs" if pd.isna(row.iterations) else f"{row.iterations:,}"
 
 
+def _time(runs: Sequence[Run]) -> str:
+    """The mean duration per run: '9 min', or '30 s or 6 min' for runs on two devices."""
+    by_device: dict[str, list[float]] = {}
+    for run in runs:
+        by_device.setdefault(run.provenance["device"], []).append(run.provenance["seconds"])
+    means = sorted(float(np.mean(seconds)) for seconds in by_device.values())
+    return " or ".join(map(duration, means)) or "–"
+
+
 def results(
     experiment: Experiment,
     runs: Mapping[str, Sequence[Run]],
@@ -56,14 +65,13 @@ def results(
 
     The columns of published numbers are left out where the papers publish none for the
     experiment. Accuracies are in percent with `digits` decimals, ours as mean ± sd; the
-    time is the mean per run.
+    time is the mean per run, separately for each kind of device.
     """
     paper = published.of(experiment)
     rows = []
     for arm, each in ((arm, runs.get(arm, [])) for arm in experiment.arms):
         theirs = paper.loc[arm] if arm in paper.index else None
         summary = Summary.of(each)
-        seconds = [run.provenance["seconds"] for run in each]
         rows.append(
             {
                 "arm": arm,
@@ -74,7 +82,7 @@ def results(
                 "our iterations": f"{experiment.arms[arm].iterations:,}",
                 "ours, %": summary.text(digits),
                 "n": summary.n,
-                "time": duration(float(np.mean(seconds))) if seconds else "–",
+                "time": _time(each),
             }
         )
     unused = ["paper: length", "paper, %"] if paper.empty else []

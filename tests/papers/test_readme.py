@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -52,23 +53,26 @@ def test_its_claims_are_what_the_records_say(tmp_path, monkeypatch):
     )
 
 
-def test_its_figure_is_drawn_from_the_records(tmp_path, monkeypatch):
+@pytest.mark.parametrize("figure", readme.FIGURES, ids=lambda figure: figure.file.stem)
+def test_its_figures_are_drawn_from_the_records(figure, tmp_path, monkeypatch):
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))
-    assert Image.open(readme.FIGURE).text["Records"] == readme.figure_id(), (
-        "data/headline.png shows other records than data/runs holds: "
+    assert f"](data/{figure.file.name})" in README
+    assert Image.open(figure.file).text["Records"] == figure.id(), (
+        f"data/{figure.file.name} shows other records than data/runs holds: "
         "git checkout data/runs, or python -m clr claims --readme"
     )
 
 
 def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "README", tmp_path / "README.md")
-    monkeypatch.setattr(readme, "FIGURE", tmp_path / "headline.png")
+    drawn = [replace(each, file=tmp_path / each.file.name) for each in readme.FIGURES]
+    monkeypatch.setattr(readme, "FIGURES", drawn)
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))
     before, after = (f"before\n{readme.BEGIN}\n\n", f"\n\n{readme.END}\nafter\n")
     readme.README.write_text(f"{before}old{after}")
     readme.write()
     assert readme.README.read_text() == before + readme.claims_part() + after
-    assert Image.open(readme.FIGURE).size[0] > 500
+    assert all(Image.open(each.file).size[0] > 500 for each in drawn)
     for marks in ("nothing", readme.BEGIN, readme.BEGIN + 2 * readme.END):
         readme.README.write_text(marks)
         with pytest.raises(ValueError, match="must hold <!-- claims"):

@@ -10,6 +10,7 @@ from clr.papers import EXPERIMENTS, published, solvers
 from clr.papers.solvers import FIGURE6_BOUNDS, SOLVERS, figure6, figure6_full
 from clr.paths import ROOT
 from clr.policies import Fixed
+from clr.range_test import RangeTest
 from clr.runs import Store
 from clr.training import RunConfig, Training, load
 from clr.training.datasets import Dataset
@@ -117,7 +118,8 @@ def test_figure6_is_caffes_example():
 
 def test_figure6_has_its_cycle_once_its_bounds_are_known():
     without, full = figure6(), figure6_full()
-    assert list(without.arms) == ["range ramp", "fixed"] and not without.claims
+    assert list(without.arms) == ["range ramp", "range ramp, to 0.2", "fixed"]
+    assert not without.claims
     assert list(full.arms) == ["fixed"] and not full.claims
     known, long = figure6((0.004, 0.03)), figure6_full((0.004, 0.03))
     cycle, mean = known.config("triangular"), known.config("fixed at the mean")
@@ -177,9 +179,30 @@ def test_notebook_5_says_what_adadelta_does_with_a_rate(update_sizes):
     assert losses[1.0] < 1 and losses[0.01] == pytest.approx(np.log(10), abs=0.02)
 
 
-def test_notebook_5_says_that_nothing_of_it_has_been_run():
-    """When runs come, its first cell and its last section change, and this test goes."""
+def test_notebook_5_says_that_only_range_tests_have_been_run():
+    """When other runs come, its first cell and its last section change, and this test goes."""
     cells = nbformat.read(ROOT / "notebooks" / "05_other_solvers.ipynb", as_version=4).cells
-    assert "none of them has been made yet" in " ".join(cells[1].source.split())
-    for each in (solvers.TABLE3, solvers.SOLVERS_SHORT, solvers.SOLVER_RANGES, solvers.FIGURE6):
+    assert "only range tests have been made yet" in " ".join(cells[1].source.split())
+    for each in (solvers.TABLE3, solvers.SOLVERS_SHORT, solvers.FIGURE6_FULL):
         assert not each.best_recorded(Store.committed())
+    assert set(solvers.FIGURE6.best_recorded(Store.committed())) == {"range ramp"}
+
+
+def test_notebook_5_says_how_far_our_bounds_are_from_the_papers():
+    runs = solvers.SOLVER_RANGES.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
+    low, high = {}, {}
+    for name, each in runs.items():
+        found, theirs = RangeTest.from_runs(each).bounds(), SOLVERS[name]
+        low[name] = found.base_lr / theirs.base_lr
+        high[name] = found.max_lr / theirs.max_lr
+    assert high.pop("AdaDelta") == pytest.approx(3, abs=0.2) and len(high) == 4
+    assert min(high.values()) > 0.5 and max(high.values()) < 2.05
+    assert max(low.values()) == low["AdaDelta"] == pytest.approx(2.5, abs=0.25)
+    assert sorted(low.values())[:2] == sorted([low["Adam"], low["RMSprop"]])
+    assert [low["Adam"], low["RMSprop"]] == pytest.approx([0.2, 0.2], abs=0.05)
+
+
+def test_the_first_range_test_of_figure6_gives_no_max_lr():
+    ramp = solvers.FIGURE6.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
+    bounds = RangeTest.from_runs(ramp["range ramp"]).bounds()
+    assert bounds.max_lr is None and [high for _, high in bounds.seeds].count(None) == 3

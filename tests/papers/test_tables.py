@@ -20,6 +20,14 @@ def test_a_row_per_arm_also_when_it_was_not_run():
     assert table.loc["mine", "ours, %"] == "– (1 of 1 diverged)"
 
 
+def test_times_of_two_devices_are_not_averaged():
+    slow, fast, other = (run([0.1, 0.5]) for _ in range(3))
+    fast.provenance.update(device="GPU", seconds=20)
+    other.provenance.update(device="GPU", seconds=40)
+    table = tables.results(experiment(arms="a", name="mine"), {"a": [slow, fast, other]})
+    assert table.loc["a", "time"] == "30 s or 2.0 h"
+
+
 def test_what_is_not_run_is_said_with_the_command():
     each = experiment(name="solvers", arms="abc", dataset="cifar10")
     said = tables.not_run(each, {"a": [run([0.1, 0.5])], "b": []})
@@ -36,6 +44,6 @@ def test_what_is_not_run_is_said_with_the_command():
 def test_made_on_names_data_and_machine():
     runs = {"a": [run([0, 0.1]), run([0, 0.2])], "b": [run([0, 1], dataset="cifar10")]}
     assert tables.made_on(runs) == [
-        "CIFAR-10 (8 + 2 images), on a CPU, threads: 1, torch 2",
-        "digits (8 + 2 images), on a CPU, threads: 1, torch 2",
+        "CIFAR-10 (8 + 2 images), CPU, threads: 1, torch 2",
+        "digits (8 + 2 images), CPU, threads: 1, torch 2",
     ]

@@ -104,11 +104,13 @@ def test_gpu_and_cpu_agree_for_100_iterations(model):
 
 @on_a_gpu
 def test_gpu_graph_is_the_plain_update(monkeypatch):
+    # with the rates of LARGE, two runs differ by more: kernels add up in varying order
+    config = replace(LARGE, policy=Triangular2(0.001, 0.005, 7))
     torch.backends.cudnn.allow_tf32, before = False, torch.backends.cudnn.allow_tf32
     try:
-        graphed = Training(LARGE, DIGITS, "cuda").run()
+        graphed = Training(config, DIGITS, "cuda").run()
         monkeypatch.setattr(loop, "GRAPHED_ON", ())
-        plain = Training(LARGE, DIGITS, "cuda").run()
+        plain = Training(config, DIGITS, "cuda").run()
     finally:
         torch.backends.cudnn.allow_tf32 = before
     for column in ("lr", "test_loss"):
