@@ -315,7 +315,7 @@ def sensitivity(
     for name, style in _styles({name: policies[name] for name in curves}).items():
         curve = curves[name]
         mean = curve.test.mean(1)
-        ax.plot(curve.rates, mean, label=name, lw=2, **style)
+        ax.plot(curve.rates, mean, label=name, lw=2, marker=".", ms=5, **style)
         low, high = curve.test.min(1), curve.test.max(1)
         ax.fill_between(curve.rates, low, high, color=style["color"], alpha=0.15, lw=0)
         gone = [i for i, n in enumerate(curve.diverged) if n]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, log2
+from math import isnan, log2, nan
 
 import numpy as np
 import pandas as pd
@@ -93,6 +93,12 @@ class Curve:
         """Whether the chosen rate is the lowest or the highest of the grid."""
         return self.chosen in (self.rates[0], self.rates[-1])
 
+    def at(self, rate: float) -> float:
+        """The mean test accuracy at a rate, interpolated as for windows; NaN off the grid."""
+        means = self.test.mean(1)
+        found = np.interp(np.log2(rate), np.log2(self.rates), means, left=nan, right=nan)
+        return float(found)
+
     @property
     def windows(self) -> list[tuple[float, float]]:
         """The window of each seed, by test accuracy."""
@@ -145,11 +151,19 @@ class LiesIn:
         return sum(found), len(found), word
 
 
+def _change(curve: Curve, rate: float) -> str:
+    """What another rate than the chosen one changes, in points, as text."""
+    points = 100 * (curve.at(rate) - curve.at(curve.chosen))
+    return "–" if isnan(points) else f"{points:+.1f}"
+
+
 def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
     """One row per schedule, as text: its chosen rate, its accuracy there, its window.
 
-    Accuracies are in percent, mean ± sd over the seeds. A window is from the geometric mean of
-    the seeds' lowest rates to that of their highest; its width is in octaves, mean ± sd.
+    Accuracies are in percent, mean ± sd over the seeds. The columns "at half of it" and "at
+    twice of it" hold what half and twice the chosen rate change, in points. A window is from
+    the geometric mean of the seeds' lowest rates to that of their highest; its width is in
+    octaves, mean ± sd.
     `diverged` counts the runs that did, at all rates together.
     """
     rows = []
@@ -165,6 +179,8 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
                 "schedule": name,
                 "chosen rate": f"{curve.chosen:g}" + " (edge of the grid)" * curve.at_edge,
                 "test accuracy there, %": Summary(tuple(curve.test[at])).text(),
+                "at half of it": _change(curve, curve.chosen / 2),
+                "at twice of it": _change(curve, curve.chosen * 2),
                 "window": f"{low:.4f} to {high:.4f}",
                 "width, octaves": f"{np.mean(curve.widths):.1f}{spread}",
                 "n": len(curve.widths),

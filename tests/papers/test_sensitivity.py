@@ -89,6 +89,12 @@ def test_a_rate_lies_in_all_windows_or_in_none():
     assert claim.verdict(curves, 0.008) == (0, 2, "no")
 
 
+def test_an_accuracy_between_two_rates_is_interpolated_in_octaves():
+    found = curve([0.5, 0.7, 0.5, 0.1])
+    assert found.at(0.002) == 0.7 and found.at(0.002 * 2**0.5) == pytest.approx(0.6)
+    assert np.isnan(found.at(0.0009)) and np.isnan(found.at(0.0081))
+
+
 def test_results_say_which_rate_is_chosen_and_how_wide_the_window_is():
     found = {"a": curve([0.5, 0.7, 0.5, 0.1], [0.5, 0.72, 0.5, 0.1]), "b": curve([0.1] * 4)}
     rows = sensitivity.results(found)
@@ -98,6 +104,8 @@ def test_results_say_which_rate_is_chosen_and_how_wide_the_window_is():
     assert row["test accuracy there, %"] == "71.0 ± 1.4"
     widths = found["a"].widths
     assert row["width, octaves"] == f"{np.mean(widths):.1f} ± {np.std(widths, ddof=1):.1f}"
+    assert (row["at half of it"], row["at twice of it"]) == ("-21.0", "-21.0")
+    assert rows.loc["b", "at half of it"] == "–" and rows.loc["b", "at twice of it"] == "+0.0"
     assert rows.loc["b", "chosen rate"] == "0.001 (edge of the grid)"
     assert rows.loc["b", "window"] == "0.0010 to 0.0080"
     assert sensitivity.results({}).empty
