@@ -112,15 +112,16 @@ def run(params, only, jobs, out, given) -> int:
 
 @cli.command(
     cls=Command,
-    short_help="train the runs of an experiment",
+    short_help="train the runs of experiments",
     epilog="\b\nExample:\n"
     "  python -m clr sweep --experiment table1 --arms fixed triangular2 --seeds 3",
 )
 @click.option(
     "--experiment",
-    default="all",
-    metavar="NAME",
-    help="an experiment that --list shows, or all (the default)",
+    "experiments",
+    multiple=True,
+    metavar="NAME ...",
+    help="only these of the experiments that --list shows",
 )
 @click.option("--arms", multiple=True, metavar="ARM ...", help="only these arms, in this order")
 @click.option(
@@ -141,7 +142,7 @@ def run(params, only, jobs, out, given) -> int:
 )
 @click.option("--import", "import_from", metavar="FILE", help="add the records in such a file")
 def sweep(
-    experiment,
+    experiments,
     arms,
     seeds,
     dataset,
@@ -153,7 +154,7 @@ def sweep(
     export_to,
     import_from,
 ) -> int:
-    """List the runs of an experiment, and train those that are not recorded yet."""
+    """List the runs of all experiments, and train those that are not recorded yet."""
     from clr.runs import Store, archive
 
     store = Store.committed() if record else Store.usual()
@@ -162,7 +163,7 @@ def sweep(
             new, old = archive.import_(Path(import_from), store.folder)
             print(f"{new} records imported to {store.folder}, {old} were already there")
             return 0
-        chosen = _chosen(experiment, arms, seeds, dataset)
+        chosen = _chosen(experiments, arms, seeds, dataset)
         rows = [(label, config, store.search(config)) for label, config in chosen]
         for label, config, run in rows:
             print(f"{label} seed {config.seed} {_said(store, config, run)}")
@@ -184,17 +185,20 @@ def sweep(
         return 130
 
 
-def _chosen(experiment, arms, seeds, dataset) -> list[tuple]:
+def _chosen(experiments, arms, seeds, dataset) -> list[tuple]:
     """The labelled configs that the command asks for, in the order of the arms it names."""
     from clr.papers import EXPERIMENTS
 
+    chosen = [
+        EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
+        for name in experiments or EXPERIMENTS
+    ]
+    for arm in arms:
+        checks.one_of("--arms", arm, dict.fromkeys(a for each in chosen for a in each.arms))
     found = []
-    for name in list(EXPERIMENTS) if experiment == "all" else [experiment]:
-        each = EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
-        for arm in arms:
-            checks.one_of("--arms", arm, each.arms)
+    for each in chosen:
         configs = each.configs(seeds=seeds, dataset=dataset)
-        found += [(arm, name, configs[arm]) for arm in configs if not arms or arm in arms]
+        found += [(arm, each.name, configs[arm]) for arm in configs if not arms or arm in arms]
     if arms:
         found.sort(key=lambda row: arms.index(row[0]))
     return [(f"{name}: {arm}", config) for arm, name, configs in found for config in configs]

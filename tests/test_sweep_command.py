@@ -49,6 +49,19 @@ def test_only_the_arms_that_are_asked_for(store, capsys):
     assert "'triangular2, one stage'" in said  # a name with a comma in it
 
 
+def test_several_experiments_and_an_arm_that_only_one_of_them_has(store, capsys):
+    some = "--list", "--seeds", 1, "--experiment", "rehearsal", "mnist"
+    assert run(*some) == 0
+    out = capsys.readouterr().out
+    assert "rehearsal: triangular seed 0" in out and "mnist: inv seed 0" in out
+    assert "table1" not in out
+    assert run(*some, "--arms", "inv", "fixed") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" seed")[0] for line in lines[:-1]] == ["mnist: inv", "rehearsal: fixed"]
+    assert run(*some, "--arms", "cosine") == 2
+    assert "--arms must be one of fixed, triangular" in capsys.readouterr().err
+
+
 def test_a_bad_scheduler_or_device_is_named(store, capsys):
     pytest.importorskip("distributed")
     some = "--experiment", "rehearsal", "--seeds", 1
