@@ -19,7 +19,6 @@ CONFIGS = {
     "ResNet-56, 1,000 images, bfloat16": replace(RESNET, precision="bfloat16"),
     "ResNet-56, 1,000 images, TF32": RESNET,
 }
-SEEDS = 4  # trained side by side
 
 
 def machine(device: str) -> tuple[dict[str, float], float]:
@@ -40,25 +39,17 @@ def machine(device: str) -> tuple[dict[str, float], float]:
 
 def times(config, data, rounds: int, steps: int, device: str) -> dict[str, float]:
     """Seconds per step (the median of alternating rounds), and seconds per test."""
-    seeds = [Training(replace(config, seed=i), data, device) for i in range(SEEDS)]
-    streams = [torch.cuda.Stream() if device == "cuda" else None for _ in seeds]
-    one, graphed = seeds[0], seeds[0]._update
-
-    def side_by_side():
-        for training, stream in zip(seeds, streams, strict=True):
-            with torch.cuda.stream(stream):
-                training.step()
-
-    found: dict[str, list[float]] = {"graph": [], "calls": [], "side by side": []}
+    training = Training(config, data, device)
+    graphed = training._update
     for _ in range(5):
-        side_by_side()
+        training.step()
+    found: dict[str, list[float]] = {"graph": [], "calls": []}
     for _ in range(rounds):
-        found["graph"].append(bench.seconds(one.step, steps, device))
-        one._update = one._one_update
-        found["calls"].append(bench.seconds(one.step, steps, device))
-        one._update = graphed
-        found["side by side"].append(bench.seconds(side_by_side, steps, device) / SEEDS)
-    found["test"] = [bench.seconds(one.evaluate, 1, device) for _ in range(3)]
+        found["graph"].append(bench.seconds(training.step, steps, device))
+        training._update = training._one_update
+        found["calls"].append(bench.seconds(training.step, steps, device))
+        training._update = graphed
+    found["test"] = [bench.seconds(training.evaluate, 1, device) for _ in range(3)]
     return {name: statistics.median(each) for name, each in found.items()}
 
 
@@ -75,8 +66,6 @@ def report(rounds: int = 7, steps: int = 50, device: str = "cuda") -> Iterator[s
         step, floor = taken["graph"], operations / rates[config.precision]
         yield f"{name}: {1000 * step:.2f} ms per step, {1 / step:,.0f} steps per second"
         yield f"  without the graph {taken['calls'] / step:.2f} times as long"
-        beside = taken["side by side"] / step
-        yield f"  {SEEDS} seeds side by side: {beside:.2f} times as long for a step of each"
         yield f"  floor of {operations / 1e9:.1f} GFLOP: {1000 * floor:.3f} ms"
         yield f"  floor of {moved / 1e6:.0f} MB moved: {1000 * moved / bandwidth:.3f} ms"
         share = taken["test"] / (500 * step)
