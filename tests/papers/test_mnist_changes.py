@@ -44,6 +44,14 @@ def test_one_of_four_runs_of_85_epochs_diverged():
         assert "one of four runs diverged" in text
 
 
+def test_no_run_with_half_the_rates_diverged():
+    arms = {arm: RUNS[f"1cycle, 85 epochs{arm}"] for arm in ("", ", half the rates")}
+    means = [100 * Summary.of(runs).mean for runs in arms.values()]
+    assert len(arms[", half the rates"]) == 4
+    assert not any(run.diverged for run in arms[", half the rates"])
+    assert [round(each, 2) for each in means] == [99.17, 99.15]
+
+
 def test_three_runs_that_fall_once_are_ahead_and_one_diverged_at_its_start():
     runs = sc.MNIST_ENDS.recorded(Store.committed())
     fall, cycle = runs["falls once, 25 epochs"], runs["1cycle, 25 epochs"]

@@ -92,7 +92,7 @@ def test_readme_has_the_accuracies_at_the_chosen_rates(name):
     text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
     for arm in ("constant", CYCLE, *FALLS_ONCE):
         assert len(FRESH[arm]) == 5 and f"{Summary.of(FRESH[arm]).text()} %" in text
-    assert "74.6" in text and "5.5" in text
+    assert "5.5" in text  # test_half_of_the_chosen_rate_and_twice_of_it
 
 
 def test_every_schedule_is_better_than_the_constant_rate():
@@ -160,9 +160,8 @@ def test_rates_that_are_much_too_large_cost_the_cycles_least():
     assert failed == ["step", "linear to 0", "constant, then linear"]
     for name in failed:
         (run,) = [r for r in runs[worth_it.at_rate(name, RATES[-1])] if r.final_accuracy < 0.11]
-        assert (
-            run.history["test_loss"][1:].between(2.302, 2.304).all()
-        )  # from the first test on
+        after_first_row = run.history["test_loss"][1:]
+        assert after_first_row.between(2.302, 2.304).all()  # it is at chance from the start
 
 
 def test_what_the_fine_print_says():
