@@ -1,5 +1,7 @@
 """Table 3 and Fig. 6 of CLR: the experiments against the paper's numbers and Caffe's rules."""
 
+from dataclasses import replace
+
 import nbformat
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from clr.papers import EXPERIMENTS, published, solvers
-from clr.papers.solvers import FIGURE6_BOUNDS, SOLVERS, figure6, figure6_full
+from clr.papers.solvers import FIGURE6, FIGURE6_BOUNDS, FIGURE6_FULL, SOLVERS
 from clr.paths import ROOT
 from clr.policies import Fixed
 from clr.range_test import RangeTest
@@ -116,33 +118,30 @@ def test_figure6_is_caffes_example():
     assert (plans, EXPERIMENTS["figure6_full"].seeds) == ([5, 3], 1)
 
 
-def test_figure6_has_its_cycle_once_its_bounds_are_known():
-    without, full = figure6(), figure6_full()
-    assert list(without.arms) == ["range ramp", "range ramp, to 0.2", "fixed"]
-    assert not without.claims
-    assert list(full.arms) == ["fixed"] and not full.claims
-    known, long = figure6((0.004, 0.03)), figure6_full((0.004, 0.03))
-    cycle, mean = known.config("triangular"), known.config("fixed at the mean")
-    assert cycle.policy([0, 1000, 4000]).tolist() == [0.004, 0.03, 0.004]
-    assert (cycle.iterations, mean.iterations, mean.policy(0)) == (4000, 4000, 0.017)
-    assert [(c.relation, c.other, c.other_at) for c in known.claims] == [
-        ("better than", "fixed", 4000),
-        ("not worse than", "fixed", None),
-        ("better than", "fixed at the mean", None),
-    ]
-    whole = long.config("triangular")
+def test_figure6_has_the_cycle_of_its_range_test():
+    cycle, mean = FIGURE6.config("triangular"), FIGURE6.config("fixed at the mean")
+    low, high = FIGURE6_BOUNDS
+    assert cycle.policy([0, 1000, 4000]).tolist() == [low, high, low]
+    assert (cycle.iterations, mean.iterations) == (4000, 4000)
+    assert mean.policy(0) == pytest.approx(cycle.policy(range(4000)).mean())
+    for arm in ("fixed", "triangular", "fixed at the mean"):
+        config, twin = FIGURE6.config(arm), FIGURE6.config(f"{arm}, bn_fraction 0.9")
+        assert twin == replace(config, bn_fraction=0.9) and config.bn_fraction == 0.999
+    for suffix in ("", ", bn_fraction 0.9"):
+        claims = [c for c in FIGURE6.claims if c.arm == f"triangular{suffix}"]
+        assert [(c.relation, c.other, c.other_at) for c in claims] == [
+            ("better than", f"fixed{suffix}", 4000),
+            ("not worse than", f"fixed{suffix}", None),
+            ("better than", f"fixed at the mean{suffix}", None),
+        ]
+    whole = FIGURE6_FULL.config("triangular")
     assert whole.iterations == 20_000 == 5 * whole.policy.period
-    for arm in without.arms:
-        assert known.config(arm) == without.config(arm)  # their records are found again
-    with pytest.raises(ValueError, match="base_lr"):
-        figure6((0.03, 0.004))
 
 
-def test_the_published_cycle_of_figure6_is_joined_when_there_is_an_arm():
+def test_the_published_cycle_of_figure6_is_joined():
     rows = published.numbers()
     rows = rows[rows["place"] == "CLR Fig. 6"].set_index("policy")["arm"].to_dict()
-    assert rows == {"fixed": "fixed", "triangular": "triangular" if FIGURE6_BOUNDS else ""}
-    assert ("triangular" in EXPERIMENTS["figure6_full"].arms) == bool(FIGURE6_BOUNDS)
+    assert rows == {"fixed": "fixed", "triangular": "triangular"}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +184,10 @@ def test_notebook_5_says_that_only_range_tests_have_been_run():
     assert "only range tests have been made yet" in " ".join(cells[1].source.split())
     for each in (solvers.TABLE3, solvers.SOLVERS_SHORT, solvers.FIGURE6_FULL):
         assert not each.best_recorded(Store.committed())
-    assert set(solvers.FIGURE6.best_recorded(Store.committed())) == {"range ramp"}
+    assert set(solvers.FIGURE6.best_recorded(Store.committed())) == {
+        "range ramp",
+        "range ramp, to 0.2",
+    }
 
 
 def test_notebook_5_says_how_far_our_bounds_are_from_the_papers():
@@ -202,7 +204,12 @@ def test_notebook_5_says_how_far_our_bounds_are_from_the_papers():
     assert [low["Adam"], low["RMSprop"]] == pytest.approx([0.2, 0.2], abs=0.05)
 
 
-def test_the_first_range_test_of_figure6_gives_no_max_lr():
-    ramp = solvers.FIGURE6.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
-    bounds = RangeTest.from_runs(ramp["range ramp"]).bounds()
-    assert bounds.max_lr is None and [high for _, high in bounds.seeds].count(None) == 3
+def test_the_bounds_of_figure6_are_those_of_its_second_range_test():
+    runs = FIGURE6.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
+    first, second = (
+        RangeTest.from_runs(runs[arm]).bounds() for arm in ("range ramp", "range ramp, to 0.2")
+    )
+    assert first.max_lr is None and [high for _, high in first.seeds].count(None) == 3
+    assert len(second.seeds) == 5
+    read = tuple(float(f"{bound:.2g}") for bound in (second.base_lr, second.max_lr))
+    assert read == FIGURE6_BOUNDS
