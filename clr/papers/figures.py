@@ -441,7 +441,7 @@ def numbers(rows: Sequence[Mapping]):
             ax.errorbar(x, y, xerr=sd, fmt="o", lw=3, color=colour)
             if row["diverged"]:
                 said = f"   {row['diverged']} of {row['n']} runs diverged"
-                ax.text(x, y, said, va="center", fontsize="small", color=colour)
+                ax.text(x + sd, y, said, va="center", fontsize="small", color=colour)
         ax.axvline(0, color="black", lw=1)
         names = [f"{r['policy']}, {r['setting']}: {r['paper']} %" for r in each]
         _label(ax, names)

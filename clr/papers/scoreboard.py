@@ -65,6 +65,7 @@ def comparisons(store: Store | None = None) -> list[dict]:
             found.append(
                 {
                     "claim": verdict.text,
+                    "arm": claim.arm,
                     "statement": claim.statement.value if claim.statement else None,
                     "experiment": experiment.name,
                     "protocol": experiment.protocol,
@@ -100,20 +101,26 @@ def own(row: Mapping) -> bool:
     return row["protocol"] in ("CLR", "SC")
 
 
-def _cell(rows: Sequence[Mapping], named: bool) -> str:
+def _cell(rows: Sequence[Mapping], shortened: bool) -> str:
     """The verdicts of several claims on one statement, as text, without claims not run.
 
-    If `named`, each has the name of its experiment instead of the interval.
+    If `shortened`, each has the name of its experiment instead of the interval. Claims of one
+    experiment about different arms have the name of their first arm.
     """
     run = [row for row in rows if row["verdict"] != "not run"]
     if not run:
         return "not run" if rows else "–"
-    return "; ".join(
-        f"{row['verdict']}, {row['points'].split(' [')[0]} ({row['experiment']})"
-        if named
-        else f"{row['verdict']}, {row['points']}"
-        for row in run
-    )
+    arms: dict[str, set[str]] = {}
+    for row in rows:
+        arms.setdefault(row["experiment"], set()).add(row["arm"])
+    said = []
+    for row in run:
+        points = row["points"].split(" [")[0] if shortened else row["points"]
+        names = [row["experiment"]] if shortened else []
+        if len(arms[row["experiment"]]) > 1:
+            names.append(row["arm"])
+        said.append(f"{row['verdict']}, {points}" + (f" ({': '.join(names)})" if names else ""))
+    return "; ".join(said)
 
 
 def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
@@ -121,6 +128,7 @@ def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
 
     The verdicts are those of the papers' own protocols, then those of shortened ones, each with
     the difference in points. A claim that was not run is left out if another one was run.
+    Claims of one experiment about different arms are told apart by the name of the first arm.
     """
     names = dict.fromkeys(row["statement"] for row in rows if row["statement"])
     found = []

@@ -73,7 +73,7 @@ def _per_solver(length: int) -> tuple[Claim, ...]:
                 "better than",
                 fixed,
                 other_at=length,
-                statement=Statement.AS_LONG,
+                statement=Statement.AS_LONG_TOO,
             )
         )
     found.append(
