@@ -11,7 +11,7 @@ import colorsys
 import hashlib
 import os
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -217,18 +217,19 @@ def histories(
 def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 3):
     """`histories` of several groups of arms, one panel per group, on common axes.
 
-    A group without runs has a panel that says so. The legend is to the right of the last panel
-    or below it, and is that of the first group with runs. Returns the axes, one per group.
+    A group without runs has a panel that says so. The legend is above the panels, and is that
+    of the first group with runs. Returns the axes, one per group.
     """
-    rows = len(groups) // columns + 1
-    size = {"figsize": (7.2, 0.4 + 2.2 * rows), "layout": "constrained"}
-    axes = plt.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, **size)[1]
+    columns = min(columns, len(groups))
+    rows = -(-len(groups) // columns)
+    size = {"figsize": (7.2, 0.8 + 2.2 * rows), "layout": "constrained"}
+    figure, axes = plt.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, **size)
     used, rest = axes.flat[: len(groups)], axes.flat[len(groups) :]
     for i, (ax, (name, runs)) in enumerate(zip(used, groups.items(), strict=True)):
         histories(runs, ax=ax, labels="none")
-        lowest = i + columns >= len(groups)
-        ax.tick_params(labelbottom=lowest)
-        ax.set(xlabel="iteration" if lowest else "")
+        ax.tick_params(labelbottom=True)
+        ax.locator_params(axis="x", nbins=4)
+        ax.set(xlabel="iteration" if i + columns >= len(groups) else "")
         ax.set(ylabel="" if i % columns else "test accuracy")
         ax.set_title(name, fontsize="medium")
         if not runs:
@@ -237,7 +238,7 @@ def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 
         ax.axis("off")
     lines = next((ax.get_lines() for ax in used if ax.get_lines()), [])
     labels = [line.get_label().split(" (n = ")[0] for line in lines]
-    rest[0].legend(lines, labels, loc="center", fontsize="small", frameon=False)
+    figure.legend(lines, labels, loc="outside upper center", ncols=3, frameon=False)
     return used
 
 
@@ -333,10 +334,10 @@ def sensitivity(
     return ax
 
 
-def _forest(rows: Sequence[Mapping], by: Callable[[Mapping], str]):
-    """One panel per value of `by`, with its own scale: returns all axes, and their rows."""
-    names = dict.fromkeys(by(row) for row in rows)
-    groups = {name: [r for r in rows if by(r) == name] for name in names} or {"not run": []}
+def _forest(rows: Sequence[Mapping], by: str):
+    """One panel per value of `by`, a column, with its own scale; returns the axes, the rows."""
+    names = dict.fromkeys(row[by] for row in rows)
+    groups = {name: [r for r in rows if r[by] == name] for name in names} or {"not run": []}
     lines = [max(1, len(each)) for each in groups.values()]
     size = (8, 1 + 0.34 * sum(lines) + 0.6 * len(lines))
     subplots = {"squeeze": False, "height_ratios": lines, "layout": "constrained"}
@@ -357,19 +358,13 @@ def _label(ax, texts: Sequence[str]):
     ax.set_yticklabels(wrapped, fontsize="small")
 
 
-def _by_kind(row: Mapping) -> str:
-    """The panel of a row: one per protocol for its claims, another one for our questions."""
-    return row["experiment"] + (": our questions" if row["control"] else "")
-
-
-def claims(rows: Sequence[Mapping], *, by: Callable[[Mapping], str] = _by_kind):
+def claims(rows: Sequence[Mapping], *, by: str = "experiment"):
     """The judged claims of `clr.papers.scoreboard.comparisons`: differences with intervals.
 
-    One panel for each value of `by`, scaled by its own range: by default one for each
-    protocol's claims, and one for the questions that we ask in it. A dot is our difference, a
-    line its 95 % interval, a star the published difference, a grey bar what the claim allows;
-    the colour is the verdict. Where a run diverged, the panel says so instead. Claims that were
-    not run are left out. Returns the axes.
+    One panel for each value of the column `by`, scaled by its own range. A dot is our
+    difference, a line its 95 % interval, a star the published difference, a grey bar what the
+    claim allows; the colour is the verdict. Where a run diverged, the panel says so instead.
+    Claims that were not run are left out. Returns the axes.
     """
     axes, groups = _forest([row for row in rows if row["verdict"] in _COLOURS_OF], by)
     for ax, each in zip(axes, groups, strict=True):
@@ -433,7 +428,7 @@ def numbers(rows: Sequence[Mapping]):
     diverged are counted beside it. Returns the axes, one per table or figure of a paper.
     """
     shown = [row for row in rows if row["mean"] is not None]
-    axes, groups = _forest(shown, lambda row: row["place"])
+    axes, groups = _forest(shown, "place")
     for ax, each in zip(axes, groups, strict=True):
         for y, row in enumerate(each):
             x, sd = 100 * (row["mean"] - row["accuracy"]), 100 * (row["sd"] or 0)

@@ -233,7 +233,7 @@ def numbers(store: Store | None = None) -> list[dict]:
     return found
 
 
-CLAIMS = ["claim", "source", "paper", "ours", "points", "published", "runs", "verdict", "holm"]
+CLAIMS = ["claim", "verdict", "points", "published", "paper", "ours", "runs", "holm", "source"]
 MADE = ["data", "device"]
 NUMBERS = ["place", "dataset", "model", "policy", "setting", "paper", "ours", "n", "data"]
 

@@ -12,7 +12,7 @@ class Statement(Enum):
 
     THIRD = "Cycles reach the accuracy of the fixed rate in about a third of the iterations"
     AS_LONG = "In equally many iterations, cycles are better than the fixed rate"
-    DECAY = "triangular2 is better than a rate that only decays"
+    DECAY = "triangular2 is better than decay, which falls once and then stays constant"
     EXP_RANGE = "exp_range is better than the fixed rate"
     EXP_RANGE_EXP = "exp_range is better than exp"
     WAVE = "The shape of the wave makes no difference"
@@ -20,7 +20,9 @@ class Statement(Enum):
     STEPSIZE = "A stepsize of 2 to 10 epochs is a good one, and its exact value matters little"
     AS_LONG_TOO = "With other solvers, too, cycles are better in equally many iterations"
     SOLVERS = "With Nesterov, AdaGrad and AdaDelta, too, a third of the iterations is enough"
-    ADAPTIVE = "With Adam and RMSprop, cycles need as many iterations as the fixed rate"
+    ADAPTIVE = (
+        "With Adam and RMSprop, a third of the iterations is not enough; equally many are"
+    )
     ADAGRAD = "With AdaGrad, cycles are better than the fixed rate"
     SIGMOIDS = "Cycles help a network with sigmoids and batch normalisation"
     SUPER = "One large cycle beats a step schedule that is eight times as long"

@@ -46,13 +46,19 @@ def _length(row) -> str:
     return f"{row.epochs} epochs" if pd.isna(row.iterations) else f"{row.iterations:,}"
 
 
-def _time(runs: Sequence[Run]) -> str:
-    """The mean duration per run: '9 min', or '30 s or 6 min' for runs on two devices."""
+def _time(runs: Sequence[Run], named: bool) -> str:
+    """The mean duration per run: '9 min', or '30 s (GPU) or 6 min (CPU)' if `named`."""
     by_device: dict[str, list[float]] = {}
     for run in runs:
-        by_device.setdefault(run.provenance["device"], []).append(run.provenance["seconds"])
-    means = sorted(float(np.mean(seconds)) for seconds in by_device.values())
-    return " or ".join(map(duration, means)) or "–"
+        by_device.setdefault(_kind(run), []).append(run.provenance["seconds"])
+    means = sorted((float(np.mean(seconds)), kind) for kind, seconds in by_device.items())
+    said = [f"{duration(mean)} ({kind})" if named else duration(mean) for mean, kind in means]
+    return " or ".join(said) or "–"
+
+
+def _kind(run: Run) -> str:
+    """The kind of processor that trained a run."""
+    return "CPU" if run.provenance["device"].startswith("CPU") else "GPU"
 
 
 def results(
@@ -65,9 +71,11 @@ def results(
 
     The columns of published numbers are left out where the papers publish none for the
     experiment. Accuracies are in percent with `digits` decimals, ours as mean ± sd; the
-    time is the mean per run, separately for each kind of device.
+    time is the mean per run. If some of the runs were made on a CPU and others on a GPU, it is
+    given separately for both.
     """
     paper = published.of(experiment)
+    named = len({_kind(run) for each in runs.values() for run in each}) > 1
     rows = []
     for arm, each in ((arm, runs.get(arm, [])) for arm in experiment.arms):
         theirs = paper.loc[arm] if arm in paper.index else None
@@ -82,7 +90,7 @@ def results(
                 "our iterations": f"{experiment.arms[arm].iterations:,}",
                 "ours, %": summary.text(digits),
                 "n": summary.n,
-                "time": _time(each),
+                "time": _time(each, named),
             }
         )
     unused = ["paper: length", "paper, %"] if paper.empty else []

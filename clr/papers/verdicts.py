@@ -311,23 +311,23 @@ def verdicts(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[
 def table(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """`verdicts` as text, one row per claim.
 
-    The columns are who says it, the difference in points with its interval, the published
-    difference (only if the paper publishes both accuracies of a claim), n, the verdict, and
-    whether it survives Holm's correction.
+    The columns are the verdict, the difference in points with its interval, the published
+    difference (only if the paper publishes both accuracies of a claim), n, whether the verdict
+    survives Holm's correction ("–" if it is undecided), and who says it.
     """
     rows = [
         {
             "claim": v.text,
-            "who says it": v.claim.source,
+            "verdict": v.word,
             "difference": v.points,
             "published": v.published,
             "n": v.runs,
-            "verdict": v.word,
             "Holm": v.holm,
+            "who says it": v.claim.source,
         }
         for v in verdicts(experiment, runs)
     ]
-    columns = ["claim", "who says it", "difference", "published", "n", "verdict", "Holm"]
+    columns = ["claim", "verdict", "difference", "published", "n", "Holm", "who says it"]
     if all(row["published"] == "–" for row in rows):
         columns.remove("published")
     return pd.DataFrame(rows, columns=columns).set_index("claim")

@@ -124,7 +124,7 @@ def test_json_markdown_and_text_hold_the_same(capsys):
 def test_the_command_line_survives_a_closed_pipe():
     command = f"{sys.executable} -m clr claims --markdown | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert done.stdout.startswith("| claim | source |") and done.stderr == ""
+    assert done.stdout.startswith("| claim | verdict |") and done.stderr == ""
 
 
 def test_the_notebook_shows_what_the_records_say():

@@ -25,7 +25,7 @@ def test_times_of_two_devices_are_not_averaged():
     fast.provenance.update(device="GPU", seconds=20)
     other.provenance.update(device="GPU", seconds=40)
     table = tables.results(experiment(arms="a", name="mine"), {"a": [slow, fast, other]})
-    assert table.loc["a", "time"] == "30 s or 2.0 h"
+    assert table.loc["a", "time"] == "30 s (GPU) or 2.0 h (CPU)"
 
 
 def test_what_is_not_run_is_said_with_the_command():
