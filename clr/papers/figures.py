@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 
 from clr import checks
 from clr.papers import published as papers
 from clr.papers.experiment import RELATIONS, Experiment
 from clr.papers.sensitivity import Curve
-from clr.papers.verdicts import ANSWERS
 from clr.policies import (
     WAVES,
     Decay,
@@ -85,6 +85,11 @@ def _styles(policies: Mapping[str, Policy]) -> dict[str, dict]:
         dashes = used[colour] = used.get(colour, -1) + 1
         styles[label] = {"color": colour, "linestyle": _DASHES[dashes % len(_DASHES)]}
     return styles
+
+
+def _styles_of(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict]:
+    """`_styles` of the policies of some runs, by label."""
+    return _styles({label: each[0].config.policy for label, each in runs.items()})
 
 
 def _axes(ax):
@@ -179,15 +184,20 @@ def histories(
     y: str = "test_accuracy",
     ax=None,
     labels: str = "legend",
+    styles: Mapping[str, Mapping] | None = None,
 ):
     """A column of the histories against iteration, by label: mean over the seeds.
 
     The band reaches from the worst seed to the best; a seed that stopped early counts
     up to its last row. `labels` are in a "legend", "direct" at the end of each line, or "none".
+    `styles` are matplotlib's properties of the lines, by label; without them, there is one
+    colour per kind of policy. Without runs, the axes say "not run".
     """
     checks.one_of("labels", labels, ("legend", "direct", "none"))
     ax = _axes(ax)
-    for label, style in _styles({k: v[0].config.policy for k, v in runs.items()}).items():
+    styles = _styles_of(runs) if styles is None else styles
+    for label in runs:
+        style = styles[label]
         columns = [run.history.set_index("iteration")[y] for run in runs[label]]
         table = np.ma.masked_invalid(_aligned(columns))
         t = max(columns, key=len).index
@@ -209,36 +219,40 @@ def histories(
                 t, table.min(1), table.max(1), color=style["color"], alpha=0.15, lw=0
             )
     ax.set(xlabel="iteration", ylabel=y.replace("_", " "))
-    if labels == "legend":
+    if not runs:
+        ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
+    elif labels == "legend":
         _legend(ax)
     return ax
 
 
-def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 3):
+def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]]):
     """`histories` of several groups of arms, one panel per group, on common axes.
 
-    A group without runs has a panel that says so. The legend is above the panels, and is that
-    of the first group with runs. Returns the axes, one per group.
+    At most three panels stand side by side. A group without runs has a panel that says so. The
+    legend, above the panels, has the arms of all groups, and an arm looks the same in each.
+    Returns the axes, one per group. ValueError without groups.
     """
-    columns = min(columns, len(groups))
+    if not groups:
+        raise ValueError("groups must hold at least one group of arms; it is empty")
+    columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
     size = {"figsize": (7.2, 0.8 + 2.2 * rows), "layout": "constrained"}
     figure, axes = plt.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, **size)
     used, rest = axes.flat[: len(groups)], axes.flat[len(groups) :]
+    every = {label: runs for group in groups.values() for label, runs in group.items()}
+    styles = _styles_of(every)
     for i, (ax, (name, runs)) in enumerate(zip(used, groups.items(), strict=True)):
-        histories(runs, ax=ax, labels="none")
+        histories(runs, ax=ax, labels="none", styles=styles)
         ax.tick_params(labelbottom=True)
         ax.locator_params(axis="x", nbins=4)
         ax.set(xlabel="iteration" if i + columns >= len(groups) else "")
         ax.set(ylabel="" if i % columns else "test accuracy")
         ax.set_title(name, fontsize="medium")
-        if not runs:
-            ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
     for ax in rest:
         ax.axis("off")
-    lines = next((ax.get_lines() for ax in used if ax.get_lines()), [])
-    labels = [line.get_label().split(" (n = ")[0] for line in lines]
-    figure.legend(lines, labels, loc="outside upper center", ncols=3, frameon=False)
+    lines = [Line2D([], [], **style) for style in styles.values()]
+    figure.legend(lines, list(styles), loc="outside upper center", ncols=3, frameon=False)
     return used
 
 
@@ -349,7 +363,6 @@ def _forest(rows: Sequence[Mapping], by: str):
 
 
 VERDICTS = {"reproduced": _BLIND[2], "not reproduced": _BLIND[3], "undecided": "0.45"}
-_COLOURS_OF = VERDICTS | {ANSWERS[word]: VERDICTS[word] for word in ANSWERS}
 
 
 def _label(ax, texts: Sequence[str]):
@@ -361,12 +374,13 @@ def _label(ax, texts: Sequence[str]):
 def claims(rows: Sequence[Mapping], *, by: str = "experiment"):
     """The judged claims of `clr.papers.scoreboard.comparisons`: differences with intervals.
 
-    One panel for each value of the column `by`, scaled by its own range. A dot is our
-    difference, a line its 95 % interval, a star the published difference, a grey bar what the
-    claim allows; the colour is the verdict. Where a run diverged, the panel says so instead.
-    Claims that were not run are left out. Returns the axes.
+    It is for claims of the papers; questions of ours have other verdicts. One panel for each
+    value of the column `by`, scaled by its own range. A dot is our difference, a line its 95 %
+    interval, a star the published difference, a grey bar what the claim allows; the colour is
+    the verdict. Where a run diverged, the panel says so instead. Claims that were not run are
+    left out. Returns the axes.
     """
-    axes, groups = _forest([row for row in rows if row["verdict"] in _COLOURS_OF], by)
+    axes, groups = _forest([row for row in rows if row["verdict"] in VERDICTS], by)
     for ax, each in zip(axes, groups, strict=True):
         keys = ("difference", "low", "high", "theirs")
         values = [100 * (row[key] or 0) for row in each for key in keys]
@@ -380,8 +394,7 @@ def claims(rows: Sequence[Mapping], *, by: str = "experiment"):
         _label(ax, [row["claim"] for row in each])
     axes[-1].set_xlabel("difference, points of accuracy")
     for verdict, colour in VERDICTS.items():
-        label = f"{verdict}, {ANSWERS[verdict]}" if verdict in ANSWERS else verdict
-        axes[0].plot([], [], "o-", color=colour, lw=3, label=label)
+        axes[0].plot([], [], "o-", color=colour, lw=3, label=verdict)
     axes[0].plot([], [], "*", color="black", ms=9, label="published")
     axes[0].barh(0, 0, color=_ALLOWED, label="allowed by the claim")
     place = {"loc": "outside upper right", "ncols": 5}
@@ -415,7 +428,7 @@ def _claim(ax, y: float, row: Mapping, edges: tuple[float, float]):
             bbox={"color": "white", "pad": 0.5},
         )
         return
-    colour = _COLOURS_OF[row["verdict"]]
+    colour = VERDICTS[row["verdict"]]
     if row["low"] is not None:
         ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=3)
     ax.plot(100 * row["difference"], y, "o", color=colour, ms=6)

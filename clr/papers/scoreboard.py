@@ -45,12 +45,12 @@ def _or_none(value: float) -> float | None:
 def comparisons(store: Store | None = None) -> list[dict]:
     """Every claim of every experiment, judged by the records of `store`, as plain values.
 
-    Keys: claim, statement (the paper's sentence that it tests, or None), experiment, protocol
-    (CLR, SC or ours), paper_of (the paper it is about), breaks (the paper's conditions that the
-    protocol breaks), source, control, paper and ours (the two arms' accuracies as text), n of
-    both, runs (n as text), difference, low, high and theirs (the published difference;
-    fractions or None), points, published, relation, margin, verdict, holm, diverged (runs of
-    both), data, device, command. Without a `store`, the usual one.
+    Keys: claim, arm (its first one), statement (the paper's sentence that it tests, or None),
+    experiment, protocol (CLR, SC or ours), paper_of (the paper it is about), breaks (the
+    paper's conditions that the protocol breaks), source, control, paper and ours (the two arms'
+    accuracies as text), n of both, runs (n as text), difference, low, high and theirs (the
+    published difference; fractions or None), points, published, relation, margin, verdict,
+    holm, diverged (runs of both), data, device, command. Without a `store`, the usual one.
     """
     store, found = store or Store.usual(), []
     for experiment in EXPERIMENTS.values():
@@ -105,20 +105,21 @@ def _cell(rows: Sequence[Mapping], shortened: bool) -> str:
     """The verdicts of several claims on one statement, as text, without claims not run.
 
     If `shortened`, each has the name of its experiment instead of the interval. Claims of one
-    experiment about different arms have the name of their first arm.
+    experiment have the name of their first arm or, where that is the same in two of them, their
+    whole text.
     """
     run = [row for row in rows if row["verdict"] != "not run"]
     if not run:
         return "not run" if rows else "–"
-    arms: dict[str, set[str]] = {}
+    arms: dict[str, list[str]] = {}
     for row in rows:
-        arms.setdefault(row["experiment"], set()).add(row["arm"])
+        arms.setdefault(row["experiment"], []).append(row["arm"])
     said = []
     for row in run:
         points = row["points"].split(" [")[0] if shortened else row["points"]
         names = [row["experiment"]] if shortened else []
-        if len(arms[row["experiment"]]) > 1:
-            names.append(row["arm"])
+        if len(same := arms[row["experiment"]]) > 1:
+            names.append(row["arm"] if len(set(same)) == len(same) else row["claim"])
         said.append(f"{row['verdict']}, {points}" + (f" ({': '.join(names)})" if names else ""))
     return "; ".join(said)
 
@@ -128,7 +129,7 @@ def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
 
     The verdicts are those of the papers' own protocols, then those of shortened ones, each with
     the difference in points. A claim that was not run is left out if another one was run.
-    Claims of one experiment about different arms are told apart by the name of the first arm.
+    Several claims of one experiment are told apart by their first arms, or by their whole text.
     """
     names = dict.fromkeys(row["statement"] for row in rows if row["statement"])
     found = []

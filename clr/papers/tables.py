@@ -47,18 +47,18 @@ def _length(row) -> str:
 
 
 def _time(runs: Sequence[Run], named: bool) -> str:
-    """The mean duration per run: '9 min', or '30 s (GPU) or 6 min (CPU)' if `named`."""
+    """The mean duration per run: '9 min', or '30 s (NVIDIA H200) or 6 min (CPU)' if `named`."""
     by_device: dict[str, list[float]] = {}
     for run in runs:
-        by_device.setdefault(_kind(run), []).append(run.provenance["seconds"])
-    means = sorted((float(np.mean(seconds)), kind) for kind, seconds in by_device.items())
-    said = [f"{duration(mean)} ({kind})" if named else duration(mean) for mean, kind in means]
+        by_device.setdefault(_device(run), []).append(run.provenance["seconds"])
+    means = sorted((float(np.mean(seconds)), name) for name, seconds in by_device.items())
+    said = [f"{duration(mean)} ({name})" if named else duration(mean) for mean, name in means]
     return " or ".join(said) or "–"
 
 
-def _kind(run: Run) -> str:
-    """The kind of processor that trained a run."""
-    return "CPU" if run.provenance["device"].startswith("CPU") else "GPU"
+def _device(run: Run) -> str:
+    """The device that trained a run, without its architecture."""
+    return run.provenance["device"].split(" (")[0]
 
 
 def results(
@@ -71,11 +71,10 @@ def results(
 
     The columns of published numbers are left out where the papers publish none for the
     experiment. Accuracies are in percent with `digits` decimals, ours as mean ± sd; the
-    time is the mean per run. If some of the runs were made on a CPU and others on a GPU, it is
-    given separately for both.
+    time is the mean per run, separately for each device if there are several.
     """
     paper = published.of(experiment)
-    named = len({_kind(run) for each in runs.values() for run in each}) > 1
+    named = len({_device(run) for each in runs.values() for run in each}) > 1
     rows = []
     for arm, each in ((arm, runs.get(arm, [])) for arm in experiment.arms):
         theirs = paper.loc[arm] if arm in paper.index else None

@@ -153,6 +153,16 @@ def test_a_statement_is_one_row_with_the_papers_own_protocol_first():
     assert own.startswith("reproduced, +6.") and "(" not in own
     assert "(tenth); " in shortened and shortened.endswith("(laptop)")
     assert table.loc[Statement.STEPSIZE.value, "at the paper's own protocol"] == "–"
+    third = table.loc[Statement.THIRD.value, "at the paper's own protocol"].split("; ")
+    assert [each.split(" (")[-1] for each in third] == ["triangular2)", "triangular)"]
+    for cell in (
+        Statement.STEPSIZE,
+        Statement.SIGMOIDS,
+        Statement.MNIST,
+    ):  # one arm, several claims
+        for said in table.loc[cell.value].tolist()[1:]:
+            named = [each.split(" (", 1)[-1] for each in said.split("; ")]
+            assert len(set(named)) == len(named)
     nothing = scoreboard.statements(scoreboard.comparisons(Store(ROOT / "none")))
     assert nothing.loc[Statement.DECAY.value, "at shortened protocols"] == "not run"
 

@@ -22,10 +22,10 @@ def test_a_row_per_arm_also_when_it_was_not_run():
 
 def test_times_of_two_devices_are_not_averaged():
     slow, fast, other = (run([0.1, 0.5]) for _ in range(3))
-    fast.provenance.update(device="GPU", seconds=20)
-    other.provenance.update(device="GPU", seconds=40)
+    fast.provenance.update(device="A GPU (x86_64)", seconds=20)
+    other.provenance.update(device="A GPU (x86_64)", seconds=40)
     table = tables.results(experiment(arms="a", name="mine"), {"a": [slow, fast, other]})
-    assert table.loc["a", "time"] == "30 s (GPU) or 2.0 h (CPU)"
+    assert table.loc["a", "time"] == "30 s (A GPU) or 2.0 h (CPU)"
 
 
 def test_what_is_not_run_is_said_with_the_command():
