@@ -141,6 +141,26 @@ def test_which_ends_of_cycles_survive_holm():
     assert kept == ["tenth"]
 
 
+def on(device, arm):
+    """The accuracies of an arm's runs on a kind of device, in percent."""
+    runs = [run for run in RUNS[arm] if run.provenance["device"].startswith(device)]
+    return [100 * run.final_accuracy for run in runs]
+
+
+def test_which_arms_were_trained_on_a_gpu():
+    for arm in ("fixed", "triangular2", "decay", "exp_range"):
+        assert not on("NVIDIA", arm)
+    controls = [arm for arm, each in TABLE1.arms.items() if each.seeds == 3]
+    gpu = sum(len(on("NVIDIA", arm)) for arm in controls)
+    assert len(controls) == 9 and gpu >= sum(len(RUNS[arm]) for arm in controls) - 1
+
+
+def test_where_an_arm_was_trained_on_both_the_means_differ_by_up_to_half_a_point():
+    pairs = [(on("CPU", arm), on("NVIDIA", arm)) for arm in RUNS]
+    gaps = [np.mean(gpu) - np.mean(cpu) for cpu, gpu in pairs if cpu and gpu]
+    assert len(gaps) == 2 and max(np.abs(gaps)) < 0.5
+
+
 def test_the_headline_does_not_survive_holm():
     found = verdicts.verdicts(TABLE1, RUNS)
     assert len(found) == 16 and not any(np.isnan(each.level) for each in found)
