@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 import warnings
 from collections.abc import Iterable
@@ -107,10 +108,11 @@ class Store:
         """
         wanted = _key(names.describe(config))
         found = {}
+        part = f"-{config.model}-{config.policy.name}-seed{config.seed}-"
         for folder in (*self.also, self.folder):
-            for path in sorted(
-                folder.glob(f"*-{config.model}-{config.policy.name}-seed{config.seed}-*.json")
-            ):
+            files_here = os.listdir(folder) if folder.is_dir() else []
+            alike = [name for name in files_here if part in name and name.endswith(".json")]
+            for path in (folder / name for name in sorted(alike)):
                 if path not in self._seen:
                     try:
                         self._seen[path] = _head(path)
