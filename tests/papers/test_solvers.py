@@ -152,7 +152,7 @@ def update_sizes():
 
 def test_notebook_5_says_how_large_the_updates_are(update_sizes):
     sizes = pd.DataFrame(
-        {name: update_sizes(solver, solver.base_lr, 100)[1] for name, solver in SOLVERS.items()}
+        {name: update_sizes(solver, solver.base_lr, 80)[1] for name, solver in SOLVERS.items()}
     )
     first, last = sizes.iloc[0], sizes.tail(20).median()
     assert 0.8 < first["Adam"] < 1.01 and 8 < first["RMSprop"] < 10.01
