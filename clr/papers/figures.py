@@ -349,7 +349,10 @@ def sensitivity(
 
 
 def _forest(rows: Sequence[Mapping], by: str):
-    """One panel per value of `by`, a column, with its own scale; returns the axes, the rows."""
+    """One panel per value of the column `by`, each with its own scale.
+
+    Returns all axes, and the rows of each.
+    """
     names = dict.fromkeys(row[by] for row in rows)
     groups = {name: [r for r in rows if r[by] == name] for name in names} or {"not run": []}
     lines = [max(1, len(each)) for each in groups.values()]

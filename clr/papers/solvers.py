@@ -73,7 +73,7 @@ def _per_solver(length: int) -> tuple[Claim, ...]:
                 "better than",
                 fixed,
                 other_at=length,
-                statement=Statement.AS_LONG_TOO,
+                statement=Statement.SOLVERS_AS_LONG,
             )
         )
     found.append(
@@ -239,9 +239,7 @@ _BETTER = Claim(
     "CLR Fig. 6", "triangular", "better than", "fixed", statement=Statement.SIGMOIDS
 )
 _RATE = 0.001  # the rate of Caffe's cifar10_full_sigmoid_solver_bn
-_FAST = {"bn_fraction": 0.9}  # running means that look back about ten iterations
-
-
+_SHORT_MEANS = {"bn_fraction": 0.9}  # running means that look back about ten iterations
 _COMPARED = {
     "fixed": Arm(Fixed(_RATE), 3 * _SHORT),
     "triangular": Arm(Triangular(*FIGURE6_BOUNDS, 1000), _SHORT),
@@ -279,11 +277,11 @@ FIGURE6 = Experiment(
     arms={
         "range ramp": Arm(RangeRamp(0.0, 0.1, 4000), 4000, {"test_every": 50}, seeds=5),
         "range ramp, to 0.2": Arm(
-            RangeRamp(0.0, 0.2, 4000), 4000, {"test_every": 50, **_FAST}, seeds=5
+            RangeRamp(0.0, 0.2, 4000), 4000, {"test_every": 50, **_SHORT_MEANS}, seeds=5
         ),
         **_COMPARED,
         **{
-            f"{arm}, bn_fraction 0.9": replace(_COMPARED[arm], settings=_FAST)
+            f"{arm}, bn_fraction 0.9": replace(_COMPARED[arm], settings=_SHORT_MEANS)
             for arm in _COMPARED
         },
     },

@@ -18,7 +18,7 @@ class Statement(Enum):
     WAVE = "The shape of the wave makes no difference"
     STOP = "A run should stop at the end of a cycle"
     STEPSIZE = "A stepsize of 2 to 10 epochs is a good one, and its exact value matters little"
-    AS_LONG_TOO = "With other solvers, too, cycles are better in equally many iterations"
+    SOLVERS_AS_LONG = "With other solvers, too, cycles are better in equally many iterations"
     SOLVERS = "With Nesterov, AdaGrad and AdaDelta, too, a third of the iterations is enough"
     ADAPTIVE = (
         "With Adam and RMSprop, a third of the iterations is not enough; equally many are"
