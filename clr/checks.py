@@ -64,6 +64,11 @@ def momentum(name: str, value: object) -> float:
     return real(name, value, 0.0, 1.0 - 2**-53, "at least 0 and below 1")
 
 
+def momentum_or_none(name: str, value: object) -> float | None:
+    """At least 0 and below 1, or None."""
+    return None if value is None else momentum(name, value)
+
+
 def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:
     """A whole number from `low` to `high`; 2000.0 counts as 2000."""
     allowed = f"a whole number, at least {low}"

@@ -17,7 +17,7 @@ import pandas as pd
 
 from clr import checks
 from clr.runs import names
-from clr.training import VALIDATION, RunConfig, Source, columns
+from clr.training import SECOND, VALIDATION, RunConfig, Source, columns
 
 FORMAT = 1
 LEFT = "it is not changed. Update the package, or set CLR_RUNS to another folder"  # advice
@@ -175,7 +175,7 @@ def history(config: RunConfig, values: dict, content: bytes) -> pd.DataFrame:
     if kinds[0] != "i" or not set(kinds) <= {"i", "f"}:
         raise ValueError("its CSV must hold numbers and nothing else, and whole iterations")
     _check_iterations(config, _last_iteration(config, values["ended"]), table["iteration"])
-    for column in {"test_accuracy", VALIDATION} & set(table.columns):
+    for column in {"test_accuracy", VALIDATION, SECOND[1]} & set(table.columns):
         if not table[column].between(0, 1).all():
             raise ValueError(f"{column} must be a fraction, from 0 to 1, in each row")
     if not (np.isfinite(table["lr"]) & (table["lr"] >= 0)).all():

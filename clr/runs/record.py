@@ -62,14 +62,19 @@ class Run:
         said = " (no better than chance)" if self.at_chance else ""
         return f"{percent(self.final_accuracy)} %{said}"
 
-    def accuracy_at(self, iteration: int) -> float | None:
-        """Test accuracy at an iteration, a fraction; None if the run had diverged by then.
+    def value(self, column: str = "test_accuracy", at: int | None = None) -> float | None:
+        """A column of the history at an iteration (None: at the end).
 
-        KeyError if the run was not tested there.
+        None if the run had diverged by then. KeyError if the run was not tested there.
         """
-        if self.diverged and iteration >= int(self.ended.split()[-1]):
+        if self.diverged and (at is None or at >= int(self.ended.split()[-1])):
             return None  # the last row is a test of what the divergence left
-        return float(self.history.set_index("iteration")["test_accuracy"].loc[iteration])
+        values = self.history.set_index("iteration")[column]
+        return float(values.iloc[-1] if at is None else values.loc[at])
+
+    def accuracy_at(self, iteration: int) -> float | None:
+        """Test accuracy at an iteration, a fraction; as `value`."""
+        return self.value("test_accuracy", iteration)
 
 
 def save(training: Training, folder: Path, seconds: float, commit: str | None) -> Run:

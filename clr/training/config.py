@@ -30,8 +30,10 @@ class RunConfig:
     `train_images=n` only the first n training images are trained on. With `validation_images=n`
     the last n training images are not trained on; the history has the accuracy on them, by
     which a rate can be chosen. The mean image that is subtracted is that of all training
-    images, also of those not trained on. Raises ValueError or TypeError, naming the argument,
-    when a value is not allowed.
+    images, also of those not trained on. With `second_bn_fraction`, batch normalisation keeps a
+    second set of running statistics with that moving average, which does not influence the
+    training, and the history has the tests with it, too. Raises ValueError or TypeError, naming
+    the argument, when a value is not allowed.
     """
 
     policy: Annotated[Policy, a_policy]
@@ -54,6 +56,7 @@ class RunConfig:
     train_images: Annotated[int | None, checks.whole_or_none] = None
     test_every: Annotated[int, checks.whole] = 500
     validation_images: Annotated[int, checks.count] = 0
+    second_bn_fraction: Annotated[float | None, checks.momentum_or_none] = None
 
     def __post_init__(self):
         checks.fields(self)
@@ -63,6 +66,11 @@ class RunConfig:
         if self.batch_size % (self.ghost_batch or 1):
             whole = f"ghost_batch must divide batch_size, {self.batch_size}"
             raise ValueError(f"{whole}; got {self.ghost_batch}")
+        if self.second_bn_fraction is not None and self.model not in models.WITH_BN:
+            raise ValueError(
+                f"second_bn_fraction must be None for {self.model}, which has no batch "
+                f"normalisation; got {self.second_bn_fraction}"
+            )
 
     @property
     def source(self) -> Source:

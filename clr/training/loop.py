@@ -3,7 +3,8 @@
 The history has a row at iteration 0, every `test_every` iterations and at the
 end. A row's `lr` is what the optimizer holds at that iteration, read back from
 it; `train_loss` is the mean over the batches since the row before. Where the config
-keeps back validation images, a last column has the accuracy on them.
+keeps back validation images, a column has the accuracy on them. Where it asks for a second set
+of running statistics, two columns have loss and accuracy of the tests with these.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ from clr.training.memory import keep_large_blocks
 
 COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
 VALIDATION = "validation_accuracy"
+SECOND = ["second_test_loss", "second_test_accuracy"]
 GRAPHED_ON = ("cuda",)  # the devices on which an update is a CUDA graph
 
 
 def columns(config: RunConfig) -> list[str]:
     """The columns of the history of a run of `config`."""
-    return [*COLUMNS, VALIDATION] if config.validation_images else COLUMNS
+    validation = [VALIDATION] if config.validation_images else []
+    second = SECOND if config.second_bn_fraction is not None else []
+    return [*COLUMNS, *validation, *second]
 
 
 class Training:
@@ -53,8 +57,10 @@ class Training:
                 len(data.classes),
                 bn_fraction=config.bn_fraction,
                 ghost_batch=config.ghost_batch,
+                second_bn_fraction=config.second_bn_fraction,
             )
         self.model = model.to(device)
+        self.norms = [each for each in model.modules() if isinstance(each, models.BatchNorm)]
         groups = models.param_groups(self.model, config.weight_decay)
         self.optimizer = optim.build(config.optimizer, groups, config.momentum)
         self._update = self._one_update
@@ -118,22 +124,38 @@ class Training:
 
     def _one_update(self, *drawn):
         images, labels = self.batches.images(*drawn)
-        loss = F.cross_entropy(self._forward(images), labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self._gradients(images, labels)
         self.optimizer.step()
+        return loss
+
+    def _gradients(self, images, labels) -> torch.Tensor:
+        """Add the gradients of the batch's mean loss to the weights'; returns that loss."""
+        loss = F.cross_entropy(self._forward(images), labels)
+        loss.backward()
         return loss.detach()
 
-    def evaluate(self) -> tuple[float, ...]:
-        """Mean loss and accuracy on the test set, then accuracy on validation images if any.
+    def _set_norms(self, **attributes: bool):
+        for norm in self.norms:
+            for name, value in attributes.items():
+                setattr(norm, name, value)
 
-        Accuracies are fractions.
+    def evaluate(self) -> tuple[float, ...]:
+        """The values of a row of the history, from test_loss on.
+
+        Mean loss and accuracy on the test set, then accuracy on validation images if any, then
+        loss and accuracy on the test set with the second running statistics if any. Accuracies
+        are fractions.
         """
         data, kept = self.data, self.config.validation_images
-        tested = self._measure(data.test_images, data.test_labels)
-        if not kept:
-            return tested
-        return *tested, self._measure(data.train_images[-kept:], data.train_labels[-kept:])[1]
+        found = [*self._measure(data.test_images, data.test_labels)]
+        if kept:
+            found.append(self._measure(data.train_images[-kept:], data.train_labels[-kept:])[1])
+        if self.config.second_bn_fraction is not None:
+            self._set_norms(tests_with_second=True)
+            found.extend(self._measure(data.test_images, data.test_labels))
+            self._set_norms(tests_with_second=False)
+        return tuple(found)
 
     @torch.inference_mode()
     def _measure(self, images, labels) -> tuple[float, float]:
