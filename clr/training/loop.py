@@ -130,10 +130,26 @@ class Training:
         return loss
 
     def _gradients(self, images, labels) -> torch.Tensor:
-        """Add the gradients of the batch's mean loss to the weights'; returns that loss."""
-        loss = F.cross_entropy(self._forward(images), labels)
-        loss.backward()
-        return loss.detach()
+        """Add the gradients of the batch's mean loss to the weights'; returns that loss.
+
+        On a CPU, the groups of a batch that are normalised separately are also computed one
+        after another. Their tensors then fit better into the processor's caches.
+        """
+        ghost = self.config.ghost_batch
+        if ghost is None or self.device.type != "cpu" or not self.norms:
+            loss = F.cross_entropy(self._forward(images), labels)
+            loss.backward()
+            return loss.detach()
+        parts = len(images) // ghost
+        total = torch.zeros(())
+        for part in range(parts):
+            group = images[part::parts].contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(self._forward(group), labels[part::parts]) / parts
+            loss.backward()
+            total += loss.detach()
+            self._set_norms(counts=False)  # the running statistics are those of the first
+        self._set_norms(counts=True)
+        return total
 
     def _set_norms(self, **attributes: bool):
         for norm in self.norms:
