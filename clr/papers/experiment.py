@@ -15,10 +15,11 @@ from clr import checks
 from clr.papers.statements import Statement
 from clr.policies import Policy
 from clr.runs import Run, Store
-from clr.training import RunConfig, load
+from clr.training import COLUMNS, SECOND, RunConfig, load
 
 PAPERS = ("CLR", "SC", "ours")  # arXiv 1506.01186, arXiv 1708.07120, and this project
 MARGIN = 0.005  # half a point of accuracy
+MEASURES = ("accuracy", "loss")  # what an experiment's claims compare, on the test set
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ RELATIONS = {
     "better than": Relation((0.0, inf), needed=(1.0, inf)),
     "not worse than": Relation((-1.0, inf), needed=(-1.0, inf)),
     "as good as": Relation((-1.0, 1.0), needed=(-1.0, 1.0)),
+    "as published": Relation((-1.0, 1.0), needed=(-1.0, 1.0)),
 }
 
 
@@ -60,9 +62,13 @@ class Claim:
 
     `source` is a place in a paper, such as "CLR Table 1", or "control" for a comparison that
     this project asks for. An arm's accuracy is taken at its end or, if `at` or `other_at` is
-    given, at that iteration. `margin` is a fraction of accuracy. `statement` is the statement
-    of a paper that the claim tests; claims of several protocols can test the same one.
-    ValueError for another relation.
+    given, at that iteration. With `second` or `other_second`, that arm's tests with the second
+    running statistics count (`RunConfig.second_bn_fraction`). "as published" compares an arm
+    with the accuracy that the paper publishes for it; `other` is then the arm itself. `margin`
+    is a fraction of accuracy, or in nats where the experiment compares losses. `statement` is
+    the statement of a paper that the claim tests; claims of several protocols can test the same
+    one. Holm's correction is made among the `primary` claims of an experiment; None stands for
+    the claims of a paper. ValueError for another relation.
     """
 
     source: str
@@ -73,9 +79,17 @@ class Claim:
     other_at: int | None = None
     margin: float = MARGIN
     statement: Statement | None = None
+    second: bool = False
+    other_second: bool = False
+    primary: bool | None = None
 
     def __post_init__(self):
         checks.one_of("relation", self.relation, RELATIONS)
+        if self.relation == "as published" and self.arm != self.other:
+            raise ValueError(
+                f"other must be {self.arm}, the arm itself, in a claim with this relation; got "
+                f"{self.other}"
+            )
 
     @property
     def control(self) -> bool:
@@ -97,8 +111,10 @@ class Experiment:
     (None if the reader chooses the data). `seeds` is the planned number of runs per arm; their
     seeds are `first_seed`, `first_seed + 1` and so on. `breaks` lists the conditions of the
     paper that a protocol of ours breaks; it is empty for the paper's own protocol. `settings`
-    are the fields of `RunConfig` that all arms share. `second_look` names the arms that got
-    more seeds after the results of their first seeds had been seen; verdicts about them say so.
+    are the fields of `RunConfig` that all arms share. `measure` is what the claims compare on
+    the test set, the "accuracy" or the "loss" in nats (less is better). `second_look` names the
+    arms that got more seeds after the results of their first seeds had been seen; verdicts
+    about them say so.
 
     Raises ValueError, naming the experiment, when a claim names an unknown arm or an iteration
     at which that arm is not tested, and whatever `RunConfig` raises for a bad setting.
@@ -116,9 +132,11 @@ class Experiment:
     settings: Mapping[str, object] = field(default_factory=dict)
     first_seed: int = 0
     second_look: tuple[str, ...] = ()
+    measure: str = "accuracy"
 
     def __post_init__(self):
         checks.one_of("paper", self.paper, PAPERS)
+        checks.one_of("measure", self.measure, MEASURES)
         checks.whole("seeds", self.seeds)
         checks.count("first_seed", self.first_seed)
         checks.whole_or_none("epoch", self.epoch)
@@ -138,6 +156,14 @@ class Experiment:
                         f"{self.name}: a claim compares {arm} at iteration {at:,}, where it is "
                         f"not tested; it is tested every {config.test_every} iterations up to "
                         f"{config.iterations:,}"
+                    )
+            for arm, second in zip(
+                (claim.arm, claim.other), (claim.second, claim.other_second), strict=True
+            ):
+                if second and self.config(arm).second_bn_fraction is None:
+                    raise ValueError(
+                        f"{self.name}: a claim is about {arm} with its second running "
+                        "statistics, but its config has no second_bn_fraction"
                     )
         self.configs(seeds=1)  # raises now if a setting is not allowed
 
@@ -177,6 +203,13 @@ class Experiment:
         looked = tuple(arm for arm in self.second_look if arm in kept)
         return replace(self, arms=kept, claims=claims, second_look=looked)
 
+    def columns(self, claim: Claim) -> tuple[str, str]:
+        """The columns of the two arms' histories that a claim compares."""
+        first, second = (
+            (COLUMNS[4], SECOND[1]) if self.measure == "accuracy" else (COLUMNS[3], SECOND[0])
+        )
+        return second if claim.second else first, second if claim.other_second else first
+
     def text(self, claim: Claim) -> str:
         """The claim as a sentence.
 
@@ -187,12 +220,18 @@ class Experiment:
         lengths = [
             end if at is None else at for end, (_, at) in zip(ends, claim.moments, strict=True)
         ]
-        if lengths == ends and ends[0] == ends[1]:
-            return f"{claim.arm} is {claim.relation} {claim.other}"
+        with_second = " with its other running statistics"
         ours, others = (
-            f"{arm} ({length:,})"
-            for (arm, _), length in zip(claim.moments, lengths, strict=True)
+            arm + with_second * second
+            for arm, second in (
+                (claim.arm, claim.second),
+                (claim.other, claim.other_second),
+            )
         )
+        if claim.relation == "as published":
+            return f"{ours} ({lengths[0]:,}) is as published"
+        if lengths != ends or ends[0] != ends[1]:
+            ours, others = f"{ours} ({lengths[0]:,})", f"{others} ({lengths[1]:,})"
         return f"{ours} is {claim.relation} {others}"
 
     def recorded(

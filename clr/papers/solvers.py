@@ -1,7 +1,8 @@
 """Other solvers and another network: CLR Table 3 and Fig. 6 (arXiv 1506.01186, section 4.1.1).
 
 Table 3 trains Caffe's cifar10_full with five solvers other than SGD. Fig. 6 trains Caffe's
-cifar10_full_sigmoid_bn. Images come in file order, as Caffe reads them.
+cifar10_full_sigmoid_bn. Unless an experiment says otherwise, images come in file order, as
+Caffe reads them.
 """
 
 from __future__ import annotations
@@ -328,4 +329,61 @@ FIGURE6_FULL = Experiment(
         "triangular": Arm(Triangular(*FIGURE6_BOUNDS, 2000), 20_000),
     },
     claims=(_BETTER,),
+)
+
+_SCALED = 8000
+_AS_PUBLISHED = 0.015  # of accuracy
+
+FIGURE6_SCALED = Experiment(
+    name="figure6_scaled",
+    about="""CLR Fig. 6 with the network of Caffe's pull request 1965.
+
+    In this version normalisation is followed by a scale and a shift per channel, and the
+    convolutions have biases. The version that Caffe ships has neither; with it the cycle of
+    `figure6_full` stays nine points below the paper's. The paper does not give the length. The
+    8,000 iterations (16 epochs, two cycles with the stepsize of the paper's text) are ours, and
+    were chosen after a pilot with one seed, in which the cycle reached 72.3 % and the fixed
+    rate 60.4 % there. The bounds are those of `figure6`. Images are shuffled with the seed.
+    Each arm is also tested with running statistics that look back about ten iterations. The two
+    longer arms show what is left of the lead.
+    """,
+    paper="CLR",
+    dataset="cifar10",
+    seeds=5,
+    epoch=EPOCH,
+    breaks=(
+        "16 epochs, a length that was chosen after a pilot; the paper gives none",
+        "two cycles; section 3.2 asks for at least three",
+        "images in random order",
+    ),
+    settings={
+        "model": "cifar10_full_sigmoid_bn_scaled",
+        "weight_decay": 0.0,
+        "bn_fraction": 0.999,
+        "second_bn_fraction": 0.9,
+    },
+    arms={
+        "fixed": Arm(Fixed(_RATE), _SCALED),
+        "triangular": Arm(Triangular(*FIGURE6_BOUNDS, 2000), _SCALED),
+        "fixed, long": Arm(Fixed(_RATE), 60_000, seeds=1),
+        "triangular, long": Arm(Triangular(*FIGURE6_BOUNDS, 2000), 20_000, seeds=1),
+    },
+    claims=(
+        replace(_BETTER, primary=True),
+        *(
+            Claim(
+                "CLR Fig. 6",
+                arm,
+                "as published",
+                arm,
+                margin=_AS_PUBLISHED,
+                statement=Statement.SIGMOIDS_AS_PUBLISHED,
+                primary=True,
+            )
+            for arm in ("triangular", "fixed")
+        ),
+        Claim("control", "triangular", "better than", "fixed", second=True, other_second=True),
+        Claim("control", "triangular, long", "better than", "fixed, long", other_at=20_000),
+        Claim("control", "triangular, long", "not worse than", "fixed, long"),
+    ),
 )

@@ -44,22 +44,22 @@ from clr.runs import Run
 class Summary:
     """The accuracies of several runs at one moment, fractions, and how many had diverged.
 
-    Runs that diverged at or before that moment are counted and not averaged.
+    Runs that diverged at or before that moment are counted and not averaged. Where an
+    experiment compares losses, they are losses in nats.
     """
 
     accuracies: tuple[float, ...]
     diverged: int = 0
 
     @classmethod
-    def of(cls, runs: Sequence[Run], at: int | None = None) -> Summary:
-        """The summary of `runs` at their end, or at iteration `at`.
+    def of(
+        cls, runs: Sequence[Run], at: int | None = None, column: str = "test_accuracy"
+    ) -> Summary:
+        """The summary of a column of `runs` at their end, or at iteration `at`.
 
         KeyError if a run was not tested at that iteration.
         """
-        if at is None:
-            found = [None if run.diverged else run.final_accuracy for run in runs]
-        else:
-            found = [run.accuracy_at(at) for run in runs]
+        found = [run.value(column, at) for run in runs]
         there = tuple(value for value in found if value is not None)
         return cls(there, len(found) - len(there))
 
@@ -185,6 +185,7 @@ class Verdict:
     `clr.papers.verdicts.level`, and `survives` says whether the verdict survives Holm's
     correction. `theirs` is the difference that the paper publishes, NaN where it does not
     publish both accuracies. `looked`: one of the arms got more seeds after a first look.
+    `measure` is the experiment's; `low`, `high` and the difference are in nats for losses.
     """
 
     claim: Claim
@@ -198,6 +199,7 @@ class Verdict:
     survives: bool = False
     theirs: float = nan
     looked: bool = False
+    measure: str = "accuracy"
 
     @cached_property
     def difference(self) -> float:
@@ -216,7 +218,10 @@ class Verdict:
             return "not run"
         if self.ours.n < self.planned[0] or self.others.n < self.planned[1]:
             return "undecided"
-        word = decide(self.claim.relation, self.low, self.high, self.claim.margin)
+        low, high = (
+            (self.low, self.high) if self.measure == "accuracy" else (-self.high, -self.low)
+        )
+        word = decide(self.claim.relation, low, high, self.claim.margin)
         return ANSWERS.get(word, word) if self.claim.control else word
 
     @property
@@ -258,11 +263,12 @@ class Verdict:
 
     @property
     def points(self) -> str:
-        """The difference in points of accuracy: '+1.2 [+0.3, +2.1]', or '–'."""
+        """The difference in points of accuracy: '+1.2 [+0.3, +2.1]', or '–'; losses in nats."""
         if isnan(self.difference):
             return "–"
         values = (self.difference, self.low, self.high)
-        text, low, high = (f"{100 * value:+.{self.digits}f}" for value in values)
+        times, digits = (100, self.digits) if self.measure == "accuracy" else (1, 3)
+        text, low, high = (f"{times * value:+.{digits}f}" for value in values)
         return f"{text} (no interval)" if isnan(self.low) else f"{text} [{low}, {high}]"
 
 
@@ -273,7 +279,12 @@ def _judge(
     numbers: pd.Series,
 ) -> Verdict:
     """The verdict on one claim from the experiment's runs by arm, before Holm's correction."""
-    ours, others = (Summary.of(runs.get(arm, ()), at) for arm, at in claim.moments)
+    ours, others = (
+        Summary.of(runs.get(arm, ()), at, column)
+        for (arm, at), column in zip(claim.moments, experiment.columns(claim), strict=True)
+    )
+    if claim.relation == "as published":
+        others = Summary((float(numbers[claim.arm]),) * len(ours.accuracies))
     found = Verdict(
         claim,
         experiment.text(claim),
@@ -284,11 +295,14 @@ def _judge(
         (experiment.plan(claim.arm), experiment.plan(claim.other)),
         theirs=_published(numbers, claim),
         looked=bool({claim.arm, claim.other} & set(experiment.second_look)),
+        measure=experiment.measure,
     )
     if ours.diverged or others.diverged:
         return found
     both, paired = (ours.accuracies, others.accuracies), claim.arm == claim.other
     low, high = interval(*both, paired=paired)
+    if experiment.measure == "loss":  # a smaller loss is better
+        both = both[::-1]
     smallest = level(claim.relation, *both, claim.margin, paired=paired)
     return replace(found, low=low, high=high, level=smallest)
 
