@@ -54,6 +54,11 @@ def rate(name: str, value: object) -> float:
     return real(name, value, 0.0, sys.float_info.max, "finite and at least 0")
 
 
+def rate_or_none(name: str, value: object) -> float | None:
+    """A number that is finite and at least 0, or None."""
+    return None if value is None else rate(name, value)
+
+
 def gamma(name: str, value: object) -> float:
     """A factor of decay: above 0 and at most 1."""
     return real(name, value, sys.float_info.min, 1.0, "above 0 and at most 1")

@@ -82,6 +82,9 @@ class Batches:
 
     def images(self, order, flips, offsets) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch that was drawn: (images, labels)."""
+        if self.data.is_text:
+            some = self.data.train_images.index_select(0, order)
+            return self.data.as_input(some), self.data.train_labels.index_select(0, order)
         rows = self.data.train_images.permute(0, 2, 3, 1).index_select(0, order)
         images = self.data.as_input(rows.permute(0, 3, 1, 2), self.subtract_mean)
         if self.crop:

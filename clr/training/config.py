@@ -32,7 +32,8 @@ class RunConfig:
     which a rate can be chosen. The mean image that is subtracted is that of all training
     images, also of those not trained on. With `second_bn_fraction`, batch normalisation keeps a
     second set of running statistics with that moving average, which does not influence the
-    training, and the history has the tests with it, too. Raises ValueError or TypeError, naming
+    training, and the history has the tests with it, too. With `clip_grad_norm`, gradients whose
+    norm is larger are scaled to that norm. Raises ValueError or TypeError, naming
     the argument, when a value is not allowed.
     """
 
@@ -57,6 +58,7 @@ class RunConfig:
     test_every: Annotated[int, checks.whole] = 500
     validation_images: Annotated[int, checks.count] = 0
     second_bn_fraction: Annotated[float | None, checks.momentum_or_none] = None
+    clip_grad_norm: Annotated[float | None, checks.rate_or_none] = None
 
     def __post_init__(self):
         checks.fields(self)
@@ -70,6 +72,18 @@ class RunConfig:
             raise ValueError(
                 f"second_bn_fraction must be None for {self.model}, which has no batch "
                 f"normalisation; got {self.second_bn_fraction}"
+            )
+        of_text = self.source.kind == "text"
+        if of_text != (self.model in models.OF_TEXT):
+            allowed = models.OF_TEXT if of_text else [*models.OF_IMAGES]
+            raise ValueError(
+                f"model must be one of {', '.join(allowed)} for the data set {self.dataset}; "
+                f"got {self.model}"
+            )
+        if of_text and (self.subtract_mean or self.flip or self.crop):
+            raise ValueError(
+                "subtract_mean, flip and crop are for images, and must be off for text; got "
+                f"{self.subtract_mean}, {self.flip} and {self.crop}"
             )
 
     @property

@@ -1,9 +1,9 @@
 """The data sets, as uint8 tensors.
 
-`load(name)` takes `digits` (embedded in scikit-learn: no download), `mnist`,
-`cifar10`, `cifar100` (torchvision; looked for under `CLR_DATA`, by default
-`data/cache`, and downloaded there if missing) or `folder:PATH`, a folder with
-`train/<class>/` and `test/<class>/` of images.
+`load(name)` takes `digits` (embedded in scikit-learn: no download), `text` (SymPy's source,
+that comes with PyTorch), `mnist`, `cifar10`, `cifar100` (torchvision; looked for under
+`CLR_DATA`, by default `data/cache`, and downloaded there if missing) or `folder:PATH`, a folder
+with `train/<class>/` and `test/<class>/` of images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ NOT_IN_A_NAME = '<>"|`'  # an image folder's name is shown in HTML and in Markdo
 class Source:
     """The parsed name of a data set: its kind and, for an image folder, its path.
 
-    `Source.parse` reads it. `kind` is "digits", "mnist", "cifar10", "cifar100" or "folder".
+    `Source.parse` reads it. `kind` is "digits", "text", "mnist", "cifar10", "cifar100" or
+    "folder".
     """
 
     kind: str
@@ -35,7 +36,7 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """The source that is called digits, mnist, cifar10, cifar100 or folder:PATH.
+        """The source that is called digits, text, mnist, cifar10, cifar100 or folder:PATH.
 
         Raises ValueError or TypeError for anything else. An image folder need not exist.
         """
@@ -70,12 +71,12 @@ class Source:
     @property
     def embedded(self) -> bool:
         """Whether the data comes with an installed package and needs no download."""
-        return self.kind == "digits"
+        return self.kind in ("digits", "text")
 
     @property
     def classes(self) -> int | None:
         """The number of classes; None for an image folder, where it depends on the folder."""
-        return {"cifar100": 100, "folder": None}.get(self.kind, 10)
+        return {"cifar100": 100, "text": 256, "folder": None}.get(self.kind, 10)
 
     def here(self) -> bool:
         """False for an image folder that has no train/, True for every other source."""
@@ -85,12 +86,14 @@ class Source:
         """The data set.
 
         Raises ValueError for a folder that is not laid out as `train/<class>/` and
-        `test/<class>/`, ConnectionError when a download fails.
+        `test/<class>/`, ModuleNotFoundError when the package of a text is missing,
+        ConnectionError when a download fails.
         """
         return _folder(self) if self.kind == "folder" else _LOADERS[self.kind](self.kind)
 
 
 _TITLES = {
+    "text": "text (SymPy's source)",
     "mnist": "MNIST",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -105,7 +108,11 @@ def title(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training and test images, uint8 of shape (N, C, H, W), and labels, int64 (N,)."""
+    """Training and test images, uint8 of shape (N, C, H, W), and labels, int64 (N,).
+
+    For text, an image is a block of bytes, uint8 of shape (N, block), and the labels are the
+    bytes that follow, int64 of the same shape.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -115,6 +122,12 @@ class Dataset:
     test_labels: torch.Tensor
 
     def __str__(self):
+        if self.is_text:
+            train, test = len(self.train_labels), len(self.test_labels)
+            return (
+                f"{self.name}: {train:,} training and {test:,} test blocks of "
+                f"{self.image_shape[0]} bytes"
+            )
         channels, height, width = self.image_shape
         train, test = len(self.train_labels), len(self.test_labels)
         return (
@@ -123,8 +136,13 @@ class Dataset:
         )
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+    def is_text(self) -> bool:
+        """Whether it holds blocks of bytes and not images."""
+        return self.train_images.dim() == 2
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of an image, or (bytes,) of a block of text."""
         return tuple(self.train_images.shape[1:])
 
     @cached_property
@@ -154,7 +172,12 @@ class Dataset:
         return Dataset(self.name, self.classes, *(part.to(device) for part in parts))
 
     def as_input(self, images: torch.Tensor, subtract_mean: bool = True) -> torch.Tensor:
-        """uint8 images as a network takes them: float32, channels last in memory."""
+        """uint8 images as a network takes them: float32, channels last in memory.
+
+        The bytes of a text become int64.
+        """
+        if self.is_text:
+            return images.long()
         pixels = images.permute(0, 2, 3, 1).to(torch.float32, copy=True)  # in memory order
         if subtract_mean:
             pixels -= self.mean.permute(1, 2, 0)
@@ -162,7 +185,7 @@ class Dataset:
 
 
 def load(name: str) -> Dataset:
-    """The data set `name`: digits, mnist, cifar10, cifar100 or folder:PATH.
+    """The data set `name`: digits, text, mnist, cifar10, cifar100 or folder:PATH.
 
     Raises what `Source.parse` and `Source.load` raise.
     """
@@ -215,7 +238,20 @@ def _cifar(name):
     return _dataset(name, train.classes, train.data, train.targets, test.data, test.targets)
 
 
-_LOADERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar, "cifar100": _cifar}
+def _text(name):
+    from clr.training import text
+
+    parts = text.split([path.read_bytes() for path in text.python_files()])
+    return Dataset(name, tuple(map(str, range(256))), *parts)
+
+
+_LOADERS = {
+    "digits": _digits,
+    "text": _text,
+    "mnist": _mnist,
+    "cifar10": _cifar,
+    "cifar100": _cifar,
+}
 
 
 def _folder(source: Source):

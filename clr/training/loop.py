@@ -41,6 +41,11 @@ def columns(config: RunConfig) -> list[str]:
     return [*COLUMNS, *validation, *second]
 
 
+def _cross_entropy(outputs, labels, **options):
+    """Outputs of shape (N, classes), or (N, block, classes) for text."""
+    return F.cross_entropy(outputs.flatten(0, -2), labels.flatten(), **options)
+
+
 class Training:
     """One run in progress: model, optimizer, schedule, batches and history so far."""
 
@@ -126,6 +131,8 @@ class Training:
         images, labels = self.batches.images(*drawn)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradients(images, labels)
+        if self.config.clip_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
         self.optimizer.step()
         return loss
 
@@ -137,7 +144,7 @@ class Training:
         """
         ghost = self.config.ghost_batch
         if ghost is None or self.device.type != "cpu" or not self.norms:
-            loss = F.cross_entropy(self._forward(images), labels)
+            loss = _cross_entropy(self._forward(images), labels)
             loss.backward()
             return loss.detach()
         parts = len(images) // ghost
@@ -182,10 +189,10 @@ class Training:
         size = 100 if self.device.type == "cpu" else 1000
         for some, theirs in zip(images.split(size), labels.split(size), strict=True):
             outputs = self._forward(self.data.as_input(some, self.config.subtract_mean))
-            total += F.cross_entropy(outputs, theirs, reduction="sum")
-            right += (outputs.argmax(1) == theirs).sum()
+            total += _cross_entropy(outputs, theirs, reduction="sum")
+            right += (outputs.argmax(-1) == theirs).sum()
         self.model.train()
-        n = len(labels)
+        n = labels.numel()
         return total.item() / n, right.item() / n
 
     def record(self):

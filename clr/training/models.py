@@ -1,6 +1,6 @@
 """The networks: Caffe's `cifar10_full`, the same with sigmoids and batch normalisation, Caffe's
-`lenet` with either of two kinds of first weights, residual networks of depth 6n + 2, and
-a small `mlp`.
+`lenet` with either of two kinds of first weights, residual networks of depth 6n + 2, a small
+`mlp`, and for text a small `transformer`.
 """
 
 from __future__ import annotations
@@ -332,6 +332,62 @@ def _xavier(layer):
     nn.init.zeros_(layer.bias)
 
 
+class Transformer(nn.Module):
+    """A byte-level language model: a decoder of two layers with a width of 128.
+
+    Layers normalise before attention (four heads) and before an MLP with 512 units and GELU.
+    Positions are learned. The first weights are normal with a standard deviation of 0.02,
+    divided by the root of the number of additions on the way for those that add to the residual
+    stream, as in GPT-2; the last layer shares its weights with the embedding of the bytes.
+    Weight decay is for matrices of the layers alone. Takes bytes, int64 (N, block), and returns
+    (N, block, classes). 0.44 million parameters.
+    """
+
+    def __init__(self, block: int = 128, classes: int = 256, width: int = 128, layers: int = 2):
+        super().__init__()
+        self.bytes = nn.Embedding(classes, width)
+        self.positions = nn.Embedding(block, width)
+        self.layers = nn.ModuleList(_Layer(width) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                adds = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * layers) ** 0.5 if adds else 0.02)
+        self.multipliers = {
+            name: (1.0, 0.0)
+            for name, parameter in self.named_parameters()
+            if parameter.dim() < 2 or name in ("bytes.weight", "positions.weight")
+        }
+
+    def forward(self, x):
+        x = self.bytes(x) + self.positions.weight[: x.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        return F.linear(self.norm(x), self.bytes.weight)
+
+
+class _Layer(nn.Module):
+    """Causal attention and an MLP, each added to its input."""
+
+    def __init__(self, width: int, heads: int = 4):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x):
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.qkv(self.norm1(x)).chunk(3, -1)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
 _FIXED = {
     "cifar10_full": Cifar10Full,
     "lenet": LeNet,
@@ -346,7 +402,9 @@ WITH_BN = (
     "resnet56",
     "resnet110",
 )
-NAMES = (*_FIXED, *WITH_BN)
+OF_IMAGES = (*_FIXED, *WITH_BN)
+OF_TEXT = ("transformer",)
+NAMES = (*OF_IMAGES, *OF_TEXT)
 
 
 def build(
@@ -360,12 +418,16 @@ def build(
 ) -> nn.Module:
     """The model `name` for images of shape (C, H, W), stored in memory with channels last.
 
+    For text, `image_shape` is (bytes in a block,).
+
     `bn_fraction`, `ghost_batch` and `second_bn_fraction` are for the networks with batch
     normalisation.
     """
     checks.one_of("model", name, NAMES)
     options = {"fraction": bn_fraction, "ghost": ghost_batch, "second": second_bn_fraction}
-    if name.startswith("resnet"):
+    if name in OF_TEXT:
+        model: nn.Module = Transformer(*image_shape, classes)
+    elif name.startswith("resnet"):
         model = ResNet(int(name.removeprefix("resnet")), image_shape, classes, **options)
     elif name in WITH_BN:
         options["scale"] = name.endswith("scaled")

@@ -131,7 +131,8 @@ def build(name: str, groups: list[dict], momentum: float) -> Optimizer:
     """The optimizer `name` of NAMES, with the update of Caffe's solver of that name.
 
     `momentum` is b1 for Adam and the decay for AdaDelta, and is not used by AdaGrad and
-    RMSProp (Caffe refuses it there). The scheduler sets the rate.
+    RMSProp (Caffe refuses it there). The scheduler sets the rate. "torch_sgd" and "adamw" are
+    PyTorch's; AdamW has b2 = 0.95, as is usual for language models.
     """
     return NAMES[checks.one_of("optimizer", name, NAMES)](groups, momentum)
 
@@ -155,4 +156,5 @@ NAMES = {
     "adadelta": lambda groups, momentum: torch.optim.Adadelta(groups, rho=momentum, eps=DELTA),
     "adam": lambda groups, momentum: Adam(groups, betas=(momentum, 0.999)),
     "torch_sgd": lambda groups, momentum: torch.optim.SGD(groups, lr=0.0, momentum=momentum),
+    "adamw": lambda groups, momentum: torch.optim.AdamW(groups, betas=(momentum, 0.95)),
 }

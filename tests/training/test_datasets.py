@@ -213,7 +213,7 @@ def test_an_image_folder_is_here_when_it_has_training_images(tmp_path):
     "text", ["cifar11", "", "folder", "folder:", "folder:/", "Folder:a", "a:b"]
 )
 def test_other_names_of_data_sets_are_refused(text):
-    says = "dataset must be one of digits, mnist, cifar10, cifar100, folder:PATH; got"
+    says = "dataset must be one of digits, text, mnist, cifar10, cifar100, folder:PATH; got"
     with pytest.raises(ValueError, match=f"{says} '{text}'"):
         Source.parse(text)
 
