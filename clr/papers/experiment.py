@@ -67,8 +67,10 @@ class Claim:
     with the accuracy that the paper publishes for it; `other` is then the arm itself. `margin`
     is a fraction of accuracy, or in nats where the experiment compares losses. `statement` is
     the statement of a paper that the claim tests; claims of several protocols can test the same
-    one. Holm's correction is made among the `primary` claims of an experiment; None stands for
-    the claims of a paper. ValueError for another relation.
+    one. With `minus` (or `other_minus`), the name of a third arm, a run counts with the
+    difference between it and that arm's run with the same seed. Holm's correction is made
+    among the `primary` claims of an experiment; None stands for the claims of a paper.
+    ValueError for another relation.
     """
 
     source: str
@@ -82,6 +84,8 @@ class Claim:
     second: bool = False
     other_second: bool = False
     primary: bool | None = None
+    minus: str | None = None
+    other_minus: str | None = None
 
     def __post_init__(self):
         checks.one_of("relation", self.relation, RELATIONS)
@@ -157,6 +161,8 @@ class Experiment:
                         f"not tested; it is tested every {config.test_every} iterations up to "
                         f"{config.iterations:,}"
                     )
+            for arm in {claim.minus, claim.other_minus} - {None}:
+                checks.one_of(f"an arm of a claim of {self.name}", arm, self.arms)
             for arm, second in zip(
                 (claim.arm, claim.other), (claim.second, claim.other_second), strict=True
             ):
@@ -222,10 +228,10 @@ class Experiment:
         ]
         with_second = " with its other running statistics"
         ours, others = (
-            arm + with_second * second
-            for arm, second in (
-                (claim.arm, claim.second),
-                (claim.other, claim.other_second),
+            arm + with_second * second + (f" minus {minus}" if minus else "")
+            for arm, second, minus in (
+                (claim.arm, claim.second, claim.minus),
+                (claim.other, claim.other_second, claim.other_minus),
             )
         )
         if claim.relation == "as published":

@@ -63,6 +63,21 @@ class Summary:
         there = tuple(value for value in found if value is not None)
         return cls(there, len(found) - len(there))
 
+    @classmethod
+    def of_differences(cls, runs: Sequence[Run], minus: Sequence[Run], column: str) -> Summary:
+        """The summary of the differences at the end between runs with equal seeds.
+
+        Runs without a partner are left out; a pair of which one diverged counts as diverged.
+        """
+        others = {run.config.seed: run.value(column) for run in minus}
+        pairs = [
+            (run.value(column), others[run.config.seed])
+            for run in runs
+            if run.config.seed in others
+        ]
+        there = tuple(a - b for a, b in pairs if a is not None and b is not None)
+        return cls(there, len(pairs) - len(there))
+
     @property
     def n(self) -> int:
         """How many runs there are, diverged ones included."""
@@ -280,8 +295,15 @@ def _judge(
 ) -> Verdict:
     """The verdict on one claim from the experiment's runs by arm, before Holm's correction."""
     ours, others = (
-        Summary.of(runs.get(arm, ()), at, column)
-        for (arm, at), column in zip(claim.moments, experiment.columns(claim), strict=True)
+        Summary.of_differences(runs.get(arm, ()), runs.get(minus, ()), column)
+        if minus
+        else Summary.of(runs.get(arm, ()), at, column)
+        for (arm, at), minus, column in zip(
+            claim.moments,
+            (claim.minus, claim.other_minus),
+            experiment.columns(claim),
+            strict=True,
+        )
     )
     if claim.relation == "as published":
         others = Summary((float(numbers[claim.arm]),) * len(ours.accuracies))

@@ -30,13 +30,16 @@ from clr.training.memory import keep_large_blocks
 
 COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
 VALIDATION = "validation_accuracy"
+VALIDATION_LOSS = "validation_loss"  # for text, which is compared by its loss
 SECOND = ["second_test_loss", "second_test_accuracy"]
 GRAPHED_ON = ("cuda",)  # the devices on which an update is a CUDA graph
 
 
 def columns(config: RunConfig) -> list[str]:
     """The columns of the history of a run of `config`."""
-    validation = [VALIDATION] if config.validation_images else []
+    of_text = config.source.kind == "text"
+    validation = [VALIDATION_LOSS, VALIDATION] if of_text else [VALIDATION]
+    validation = validation if config.validation_images else []
     second = SECOND if config.second_bn_fraction is not None else []
     return [*COLUMNS, *validation, *second]
 
@@ -166,14 +169,15 @@ class Training:
     def evaluate(self) -> tuple[float, ...]:
         """The values of a row of the history, from test_loss on.
 
-        Mean loss and accuracy on the test set, then accuracy on validation images if any, then
-        loss and accuracy on the test set with the second running statistics if any. Accuracies
-        are fractions.
+        Mean loss and accuracy on the test set, then accuracy on validation images if any (for
+        text, their loss before it), then loss and accuracy on the test set with the second
+        running statistics if any. Accuracies are fractions.
         """
         data, kept = self.data, self.config.validation_images
         found = [*self._measure(data.test_images, data.test_labels)]
         if kept:
-            found.append(self._measure(data.train_images[-kept:], data.train_labels[-kept:])[1])
+            loss, accuracy = self._measure(data.train_images[-kept:], data.train_labels[-kept:])
+            found.extend([loss, accuracy] if data.is_text else [accuracy])
         if self.config.second_bn_fraction is not None:
             self._set_norms(tests_with_second=True)
             found.extend(self._measure(data.test_images, data.test_labels))
