@@ -387,3 +387,31 @@ FIGURE6_SCALED = Experiment(
         Claim("control", "triangular, long", "not worse than", "fixed, long"),
     ),
 )
+
+_AGAIN = "RMSprop", "AdaGrad"
+
+SOLVERS_AGAIN = Experiment(
+    name="solvers_again",
+    about="""One more planned look at RMSprop and AdaGrad in `solvers`.
+
+    With three seeds in file order, two claims about RMSprop and three about AdaGrad were
+    undecided. These runs have fresh seeds and shuffled batches; the old ones are not counted.
+    """,
+    paper="CLR",
+    dataset="cifar10",
+    seeds=6,
+    first_seed=3,
+    epoch=EPOCH,
+    breaks=(*SOLVERS_SHORT.breaks, "images in random order"),
+    arms={
+        name: arm
+        for name, arm in fixed_and_cycle(3 * _SHORT, _SHORT, 1000).items()
+        if name.startswith(_AGAIN)
+    },
+    claims=tuple(
+        replace(claim, primary=True)
+        for claim in _per_solver(_SHORT)
+        if claim.arm.startswith(_AGAIN)
+        and (claim.arm.startswith("AdaGrad") or claim.other_at is None)
+    ),
+)
