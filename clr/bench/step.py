@@ -96,7 +96,6 @@ def ours(data: Dataset) -> Iterator[None]:
     training = Training(CONFIG, data)
     while True:
         training.step()
-        training.losses = training.losses[-1:]
         yield
 
 

@@ -87,7 +87,9 @@ class Training:
             train_images=self._trained_on(),
         )
         self.rows: list[list[float]] = []
-        self.losses: list[torch.Tensor] = []
+        # one tensor, because a small tensor per step keeps freed memory from being used again
+        self._losses = torch.empty(0, device=self.device)
+        self._n_losses = 0
         self.ended: str | None = None
 
     def _trained_on(self) -> int | None:
@@ -115,6 +117,11 @@ class Training:
             self._update = Graphed(self._one_update)
 
     @property
+    def losses(self) -> torch.Tensor:
+        """The loss of each batch since the last row of the history."""
+        return self._losses[: self._n_losses]
+
+    @property
     def iteration(self) -> int:
         """How many steps have been taken."""
         return self.batches.iteration
@@ -127,7 +134,11 @@ class Training:
 
     def step(self):
         """One batch: loss, gradient, update, next rate."""
-        self.losses.append(self._update(*self.batches.draw()))
+        if self._n_losses == len(self._losses):
+            more = torch.empty(self.config.test_every, device=self.device)
+            self._losses = torch.cat([self._losses, more])
+        self._losses[self._n_losses] = self._update(*self.batches.draw())
+        self._n_losses += 1
         self.scheduler.step()
 
     def _one_update(self, *drawn):
@@ -201,7 +212,7 @@ class Training:
 
     def record(self):
         """Add a row to the history; sets `ended` at the end, or if a loss is not finite."""
-        losses = torch.stack(self.losses).double().cpu() if self.losses else torch.empty(0)
+        losses = self.losses.double().cpu()
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
             first = self.iteration - len(losses) + int(broken[0]) + 1
@@ -210,7 +221,7 @@ class Training:
         lr = self.optimizer.param_groups[0]["lr"]
         tested = self.evaluate()
         self.rows.append([self.iteration, float(lr), train_loss, *tested])
-        self.losses = []
+        self._n_losses = 0
         if self.ended is None and self.iteration and not math.isfinite(tested[0]):
             self.ended = f"diverged at iteration {self.iteration}"
         if self.iteration == self.config.iterations and self.ended is None:
@@ -286,7 +297,7 @@ class Training:
             "batches": self.batches.state_dict(),
             "rows": self.rows,
             "ended": self.ended,
-            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "losses": self.losses.clone(),
         }
 
     def load_state_dict(self, state: dict):
@@ -305,4 +316,5 @@ class Training:
         self.batches.load_state_dict(state["batches"])
         self.rows = [list(row) for row in state["rows"]]
         self.ended = state["ended"]
-        self.losses = list(state["losses"].to(self.device))
+        self._losses = state["losses"].to(self.device)
+        self._n_losses = len(self._losses)

@@ -1,5 +1,6 @@
 import math
 
+import psutil
 import pytest
 import torch
 
@@ -120,3 +121,15 @@ def small_text():
 def test_settings_that_do_not_fit_to_text_are_refused(differs):
     with pytest.raises(ValueError, match="must be"):
         RunConfig(Fixed(0.001), 1, **ON_TEXT | differs)
+
+
+def test_a_step_keeps_no_memory(small_text):
+    """A small tensor kept per step would keep the memory freed beside it from being reused."""
+    config = RunConfig(Fixed(0.001), 60, **ON_TEXT | {"batch_size": 32})
+    training = Training(config, small_text)
+    for _ in range(10):
+        training.step()
+    before = psutil.Process().memory_info().rss
+    for _ in range(30):
+        training.step()
+    assert psutil.Process().memory_info().rss - before < 10 * 2**20
