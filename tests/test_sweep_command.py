@@ -9,7 +9,7 @@ from made import rewrite
 from clr import cli
 from clr.papers.cyclical import REHEARSAL
 from clr.runs import Store, record, sweep
-from clr.training import download
+from clr.training import data
 
 
 def run(*args):
@@ -124,7 +124,7 @@ def test_a_data_set_that_cannot_be_downloaded_is_said_once(
         raise OSError("no network")
 
     monkeypatch.setenv("CLR_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(download, "_download", fails)
+    monkeypatch.setattr(data, "_download", fails)
     assert run("--experiment", "rehearsal", "--dataset", "mnist") == 2
     out, err = capsys.readouterr()
     assert "FAILED" not in out and err.count("\n") == 1

@@ -20,8 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clr.policies import Triangular
 from clr.training import RunConfig, Training
-from clr.training.batches import Batches
-from clr.training.datasets import Dataset
+from clr.training.data import Batches, Dataset
 from clr.training.models import Cifar10Full
 
 BATCH = 100

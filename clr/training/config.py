@@ -9,7 +9,7 @@ from clr import checks
 from clr.policies import Policy, policy_from_dict
 from clr.policies.base import a_policy, a_policy_or_none
 from clr.training import models, optim
-from clr.training.datasets import Source
+from clr.training.data import Source
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -25,7 +25,7 @@ class RunConfig:
 
     It holds no device and no number of threads. `dataset` is a name that
     `datasets.Source.parse` knows; records leave out the path of an image folder. `test_every`
-    is in iterations, `crop` in pixels. `weight_decay` and the rate are multiplied by the
+    is in iterations. `weight_decay` and the rate are multiplied by the
     model's own multipliers. `optimizer` is one of `optim.NAMES`, Caffe's solvers. With
     `train_images=n` only the first n training images are trained on. With `validation_images=n`
     the last n training images are not trained on; the history has the accuracy on them, by
@@ -49,7 +49,6 @@ class RunConfig:
     weight_decay: Annotated[float, checks.rate] = 0.004
     shuffle: Annotated[bool, checks.flag] = True
     flip: Annotated[bool, checks.flag] = False
-    crop: Annotated[int, checks.count] = 0
     subtract_mean: Annotated[bool, checks.flag] = True
     bn_fraction: Annotated[float, checks.momentum] = 0.9
     ghost_batch: Annotated[int | None, checks.whole_or_none] = None
@@ -80,10 +79,10 @@ class RunConfig:
                 f"model must be one of {', '.join(allowed)} for the data set {self.dataset}; "
                 f"got {self.model}"
             )
-        if of_text and (self.subtract_mean or self.flip or self.crop):
+        if of_text and (self.subtract_mean or self.flip):
             raise ValueError(
-                "subtract_mean, flip and crop are for images, and must be off for text; got "
-                f"{self.subtract_mean}, {self.flip} and {self.crop}"
+                "subtract_mean and flip are for images, and must be False for text; got "
+                f"{self.subtract_mean} and {self.flip}"
             )
 
     @property
@@ -98,8 +97,13 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> RunConfig:
-        """The config that `to_dict` wrote."""
+        """The config that `to_dict` wrote.
+
+        A config that was saved when there was still the field `crop` has 0 there.
+        """
         values = dict(values)
+        if values.get("crop") == 0:
+            del values["crop"]
         for name in ("policy", "momentum_policy"):
             if values.get(name) is not None:
                 values[name] = policy_from_dict(values[name])

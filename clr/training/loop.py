@@ -22,9 +22,8 @@ from tqdm import tqdm
 from clr.interrupts import noted
 from clr.scheduler import PolicyLR
 from clr.training import models, optim
-from clr.training.batches import Batches
-from clr.training.config import DEFAULTS, RunConfig
-from clr.training.datasets import Dataset
+from clr.training.config import RunConfig
+from clr.training.data import Batches, Dataset
 from clr.training.graph import Graphed
 from clr.training.memory import keep_large_blocks
 
@@ -82,7 +81,6 @@ class Training:
             seed=config.seed,
             shuffle=config.shuffle,
             flip=config.flip,
-            crop=config.crop,
             subtract_mean=config.subtract_mean,
             train_images=self._trained_on(),
         )
@@ -303,11 +301,13 @@ class Training:
     def load_state_dict(self, state: dict):
         """Continue from where `state` was saved; ValueError if it is from another run.
 
-        A field of `RunConfig` that did not exist when `state` was saved had its default. The
-        data are compared by their fingerprint: the folder of images may have been moved.
+        The data are compared by their fingerprint: the folder of images may have been moved.
         """
-        saved = DEFAULTS | state["config"] | {"dataset": None}, state["fingerprint"]
-        if saved != (self.config.to_dict() | {"dataset": None}, self.data.fingerprint):
+        try:
+            config = RunConfig.from_dict(state["config"] | {"dataset": self.config.dataset})
+        except TypeError:  # a newer version, with more fields, saved it
+            config = None
+        if (config, state["fingerprint"]) != (self.config, self.data.fingerprint):
             raise ValueError(f"the checkpoint is of another run: {state['config']}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -16,7 +16,7 @@ from clr.policies import Fixed
 from clr.range_test import RangeTest
 from clr.runs import Store
 from clr.training import RunConfig, Training, load
-from clr.training.datasets import Dataset
+from clr.training.data import Dataset
 
 one = {name: each.configs(seeds=1) for name, each in EXPERIMENTS.items()}
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from clr.policies import Fixed, OneCycleMomentum, RangeRamp, Stages, Triangular2
-from clr.training import RunConfig, Training, datasets
+from clr.training import RunConfig, Training, data
 
-DIGITS = datasets.load("digits")
+DIGITS = data.load("digits")
 SHORT = RunConfig(
     Triangular2(0.01, 0.1, 7), 30, model="resnet8", weight_decay=1e-4, test_every=8
 )
@@ -111,7 +111,7 @@ def test_a_state_from_before_a_new_field_of_the_config_is_continued():
 
 
 def test_a_state_of_other_data_is_refused():
-    other = datasets.Dataset(
+    other = data.Dataset(
         "o",
         DIGITS.classes,
         DIGITS.train_images,
@@ -164,7 +164,6 @@ def test_other_settings_train_otherwise():
 def test_the_configs_settings_arrive():
     values = {
         "train_images": 200,
-        "crop": 1,
         "flip": True,
         "shuffle": False,
         "seed": 3,
@@ -173,7 +172,7 @@ def test_the_configs_settings_arrive():
     }
     t = Training(replace(SHORT, **values), DIGITS)
     b = t.batches
-    assert (b.n, b.crop, b.flip, b.shuffle, b.seed) == (200, 1, True, False, 3)
+    assert (b.n, b.flip, b.shuffle, b.seed) == (200, True, False, 3)
     groups = t.optimizer.param_groups
     assert {g["momentum"] for g in groups} == {0.5}
     assert {g["weight_decay"] for g in groups} == {0.02, 0}

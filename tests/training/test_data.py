@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clr.training import datasets
-from clr.training.batches import Batches
-from clr.training.datasets import Dataset, Source
+from clr.training import data
+from clr.training.data import Batches, Dataset, Source
 
 
 def numbered(n=10, shape=(1, 3, 4)):
@@ -20,7 +19,7 @@ def numbered(n=10, shape=(1, 3, 4)):
 def test_digits_are_scikit_learns():
     from sklearn.datasets import load_digits
 
-    digits, bunch = datasets.load("digits"), load_digits()
+    digits, bunch = data.load("digits"), load_digits()
     assert digits.image_shape == (1, 8, 8) and digits.classes == tuple("0123456789")
     assert len(digits.train_images) == 1438 and len(digits.test_images) == 359
     assert digits.train_images.dtype == torch.uint8 and digits.train_images.max() == 255
@@ -31,7 +30,7 @@ def test_digits_are_scikit_learns():
 
 
 def test_mean_image_is_subtracted():
-    digits = datasets.load("digits")
+    digits = data.load("digits")
     mean = digits.train_images.double().mean(0).numpy()
     assert digits.mean.numpy() == pytest.approx(mean, rel=1e-6)
     images = digits.as_input(digits.test_images[:100])
@@ -85,7 +84,7 @@ def test_batches_use_every_image_once_an_epoch(n, size, seed, shuffle):
 @given(st.integers(0, 30), st.integers(1, 3))
 def test_the_position_is_all_there_is_to_save(steps, more):
     def make():
-        return Batches(datasets.load("digits"), 100, seed=3, flip=True, crop=2)
+        return Batches(data.load("digits"), 100, seed=3, flip=True)
 
     whole = make()
     for _ in range(steps):
@@ -98,34 +97,21 @@ def test_the_position_is_all_there_is_to_save(steps, more):
 
 
 def test_seeds_differ_and_repeat():
-    digits = datasets.load("digits")
+    digits = data.load("digits")
     first = [next(Batches(digits, 100, seed=s))[1].tolist() for s in (0, 0, 1)]
     assert first[0] == first[1] != first[2]
 
 
 def test_no_seed_repeats_another():
-    digits = datasets.load("digits")
-    later = Batches(digits, 1438, seed=0, flip=True, crop=1)
+    digits = data.load("digits")
+    later = Batches(digits, 1438, seed=0, flip=True)
     later.iteration = 1
-    for a, b in zip(
-        later.draw(), Batches(digits, 1438, seed=1, flip=True, crop=1).draw(), strict=True
-    ):
+    for a, b in zip(later.draw(), Batches(digits, 1438, seed=1, flip=True).draw(), strict=True):
         assert not torch.equal(a, b)
 
 
-def test_crop_is_a_window_of_the_zero_padded_image():
-    batches = Batches(numbered(64, (2, 5, 6)), 64, crop=2)
-    batches.data.__dict__["mean"] = torch.zeros(2, 5, 6)  # so that pixels can be compared
-    images, labels = next(batches)
-    _, _, offsets = batches._epoch(0)
-    assert offsets.min() == 0 and offsets.max() == 4
-    for image, label, (row, column) in zip(images, labels, offsets.tolist(), strict=True):
-        padded = np.pad(np.full((2, 5, 6), float(label)), ((0, 0), (2, 2), (2, 2)))
-        assert np.array_equal(image.numpy(), padded[:, row : row + 5, column : column + 6])
-
-
 def test_flip_mirrors_about_half_of_the_images():
-    digits = datasets.load("digits")
+    digits = data.load("digits")
     plain, _ = next(Batches(digits, 1438, seed=1))
     flipped, _ = next(Batches(digits, 1438, seed=1, flip=True))
     same = (plain == flipped).flatten(1).all(1)
@@ -134,7 +120,7 @@ def test_flip_mirrors_about_half_of_the_images():
 
 
 def test_each_epoch_flips_anew_about_half():
-    digits = datasets.load("digits")
+    digits = data.load("digits")
     batches = Batches(digits, 719, flip=True)
     first, second, third = (batches.draw()[1] for _ in range(3))
     assert not torch.equal(first, third)
@@ -152,14 +138,14 @@ def folder(path, modes=("RGB",) * 2, sizes=((6, 4),) * 2, classes=("cat", "dog")
 
 
 def test_an_image_folder(tmp_path):
-    loaded = datasets.load(f"folder:{folder(tmp_path / 'pets')}")
+    loaded = data.load(f"folder:{folder(tmp_path / 'pets')}")
     assert loaded.name == "folder:pets" and loaded.classes == ("cat", "dog")
     assert loaded.image_shape == (3, 4, 6) and sorted(loaded.train_labels) == [0, 0, 1, 1]
     colours = loaded.train_images[:, 0, 0, 0].tolist()
     pairs = zip(colours, loaded.train_labels.tolist(), strict=True)
     assert sorted(pairs) == [(0, 0), (0, 1), (10, 0), (10, 1)]
     assert (loaded.train_images[:, 1:, 0, 0] == torch.tensor([50, 200])).all()
-    grey = datasets.load(f"folder:{folder(tmp_path / 'grey', modes=('L', 'L'))}")
+    grey = data.load(f"folder:{folder(tmp_path / 'grey', modes=('L', 'L'))}")
     assert grey.image_shape == (1, 4, 6)
     assert sorted(grey.test_images[:, 0, 2, 3].tolist()) == [100, 100, 101, 101]
 
@@ -170,7 +156,7 @@ def test_one_coloured_image_makes_all_of_them_coloured(tmp_path, part, coloured)
     path = folder(tmp_path / "mixed", modes=("L", "L"))
     file = path / part / ("cat", "dog")[coloured // 2] / f"{coloured % 2}.png"
     Image.new("RGB", (6, 4), (1, 2, 3)).save(file)
-    mixed = datasets.load(f"folder:{path}")
+    mixed = data.load(f"folder:{path}")
     assert mixed.image_shape == (3, 4, 6) == tuple(mixed.test_images.shape[1:])
     images = mixed.train_images if part == "train" else mixed.test_images
     assert [1, 2, 3] in images[:, :, 0, 0].tolist()
@@ -178,7 +164,7 @@ def test_one_coloured_image_makes_all_of_them_coloured(tmp_path, part, coloured)
 
 def test_an_image_folders_order_mixes_the_classes_and_is_always_the_same(tmp_path):
     path = folder(tmp_path / "many", ("L",) * 50, ((2, 2),) * 50)
-    loaded, again = datasets.load(f"folder:{path}"), datasets.load(f"folder:{path}")
+    loaded, again = data.load(f"folder:{path}"), data.load(f"folder:{path}")
     assert loaded.fingerprint == again.fingerprint
     changes = (loaded.train_labels.diff() != 0).sum()
     assert 30 < changes < 70  # class by class it would be 1
@@ -229,28 +215,73 @@ def test_a_folder_whose_name_could_be_taken_for_html_or_markdown_is_refused(name
 
 def test_what_is_wrong_with_a_data_set_is_said(tmp_path):
     with pytest.raises(ValueError, match="dataset must be one of digits, .*; got 'cifar11'"):
-        datasets.load("cifar11")
+        data.load("cifar11")
     with pytest.raises(TypeError, match="dataset must be one of .*folder:PATH; got 3"):
-        datasets.load(3)
+        data.load(3)
     (tmp_path / "half" / "train" / "cat").mkdir(parents=True)
     with pytest.raises(ValueError, match="half' has no folder test/"):
-        datasets.load(f"folder:{tmp_path / 'half'}")
+        data.load(f"folder:{tmp_path / 'half'}")
     (tmp_path / "half" / "test").mkdir()
-    with pytest.raises(ValueError, match="train/: .*class"):
-        datasets.load(f"folder:{tmp_path / 'half'}")
+    with pytest.raises(ValueError, match="half' has no image in .*cat"):
+        data.load(f"folder:{tmp_path / 'half'}")
     with pytest.raises(ValueError, match=r"1.png has \(9, 9\) pixels, .* \(4, 6\)"):
-        datasets.load(f"folder:{folder(tmp_path / 'sizes', sizes=((6, 4), (9, 9)))}")
+        data.load(f"folder:{folder(tmp_path / 'sizes', sizes=((6, 4), (9, 9)))}")
     folder(tmp_path / "differ")
     for file in (tmp_path / "differ" / "test").glob("*/*.png"):
         Image.new("RGB", (5, 5)).save(file)
     with pytest.raises(ValueError, match=r"test/.* has \(5, 5\) pixels, .* \(4, 6\)"):
-        datasets.load(f"folder:{tmp_path / 'differ'}")
+        data.load(f"folder:{tmp_path / 'differ'}")
     (folder(tmp_path / "broken") / "test" / "dog" / "1.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="cannot read the image .*dog/1.png"):
-        datasets.load(f"folder:{tmp_path / 'broken'}")
+        data.load(f"folder:{tmp_path / 'broken'}")
     (folder(tmp_path / "classes") / "test" / "dog").rename(tmp_path / "classes/test/wolf")
     with pytest.raises(ValueError, match=r"\['dog', 'wolf'\] is not in both"):
-        datasets.load(f"folder:{tmp_path / 'classes'}")
+        data.load(f"folder:{tmp_path / 'classes'}")
+
+
+@pytest.mark.parametrize(("mode", "value"), [("I;16", 40_000), ("I", 40_000), ("F", 0.5)])
+@pytest.mark.parametrize("among", ["L", "RGB"])
+def test_an_image_with_more_than_8_bits_is_refused_by_its_name(tmp_path, mode, value, among):
+    path = folder(tmp_path / "deep", modes=(among, among))
+    file = path / "test" / "dog" / "deep.tif"
+    Image.new(mode, (6, 4), value).save(file)
+    with pytest.raises(ValueError, match=f"dog/deep.tif has more than 8 bits .*mode {mode}"):
+        data.load(f"folder:{path}")
+
+
+def test_names_that_begin_with_a_dot_are_not_looked_at(tmp_path):
+    path = folder(tmp_path / "pets")
+    plain = data.load(f"folder:{path}").fingerprint
+    for part in ("train", "test"):
+        (path / part / ".ipynb_checkpoints").mkdir()
+        Image.new("RGB", (6, 4)).save(path / part / ".ipynb_checkpoints" / "a.png")
+        Image.new("RGB", (6, 4)).save(path / part / "cat" / ".a.png")
+        (path / part / "cat" / ".thumbnails").mkdir()
+        Image.new("RGB", (6, 4)).save(path / part / "cat" / ".thumbnails" / "a.png")
+    assert data.load(f"folder:{path}").fingerprint == plain
+
+
+def test_a_link_back_to_a_folder_multiplies_no_image(tmp_path):
+    path = folder(tmp_path / "pets")
+    plain = data.load(f"folder:{path}").fingerprint
+    (path / "train" / "cat" / "again").symlink_to(path / "train", target_is_directory=True)
+    assert data.load(f"folder:{path}").fingerprint == plain
+
+
+def test_files_that_are_left_out_are_counted_in_one_line(tmp_path):
+    path = folder(tmp_path / "pets")
+    plain = data.load(f"folder:{path}").fingerprint
+    Image.new("RGB", (6, 4)).save(path / "train" / "cat" / "a.gif")
+    (path / "test" / "dog" / "notes.txt").write_text("two dogs")
+    with pytest.warns(UserWarning, match=r"2 files .* are left out, the first is .*a\.gif"):
+        assert data.load(f"folder:{path}").fingerprint == plain
+
+
+def test_an_image_that_is_too_large_is_named(tmp_path, monkeypatch):
+    path = folder(tmp_path / "pets")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    with pytest.raises(ValueError, match="cannot read the image .*png: .*decompression bomb"):
+        data.load(f"folder:{path}")
 
 
 @pytest.mark.parametrize("size", [0, 11, 2.5, "4"])
@@ -262,7 +293,7 @@ def test_bad_batch_sizes(size):
 
 
 def test_moving_to_a_device_keeps_everything():
-    digits = datasets.load("digits")
+    digits = data.load("digits")
     assert digits.to("cpu") is digits
     there = digits.to("meta")
     assert there.train_images.is_meta and there.name == digits.name
