@@ -7,7 +7,8 @@ compare two arms; its planned seeds are the runs that its verdicts need.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -196,6 +197,11 @@ class Experiment:
         """The planned number of runs of an arm."""
         return self.arms[checks.one_of("arm", arm, self.arms)].seeds or self.seeds
 
+    def command(self, arms: Iterable[str] = ()) -> str:
+        """The command that trains the runs of these arms, or of all, that are not recorded."""
+        names = f" --arms {shlex.join(dict.fromkeys(arms))}" if arms else ""
+        return f"python -m clr sweep --experiment {self.name}{names}"
+
     def only(self, arms: Sequence[str]) -> Experiment:
         """The experiment with these arms alone, in this order, and the claims about them."""
         kept = {checks.one_of("arm", arm, self.arms): self.arms[arm] for arm in arms}
@@ -234,6 +240,12 @@ class Experiment:
             ours, others = f"{ours} ({lengths[0]:,})", f"{others} ({lengths[1]:,})"
         return f"{ours} is {claim.relation} {others}"
 
+    def source(self, claim: Claim) -> str:
+        """Who makes the claim, as text."""
+        if not claim.control:
+            return claim.source
+        return "our question" if self.paper == "ours" else f"{self.paper} our control"
+
     def recorded(
         self,
         store: Store,
@@ -263,7 +275,7 @@ class Experiment:
             for arm, each in self.configs(seeds=seeds, dataset=dataset).items()
         }
 
-    def best_recorded(self, store: Store) -> dict[str, list[Run]]:
+    def most_recorded(self, store: Store) -> dict[str, list[Run]]:
         """The recorded runs by arm, on the data set with the most recorded runs.
 
         This can be the data set the experiment is meant for, or another one, such as a copy.

@@ -38,7 +38,7 @@ def claims_part() -> str:
     shown = scoreboard.statements([row for row in every if row["statement"] in wanted])
     shown = shown.reindex([statement.value for statement in HEADLINES])
     rows = shown.drop(columns="who says it").rename_axis("what the papers say").reset_index()
-    said = scoreboard.markdown(rows.to_dict("records"), list(rows.columns))
+    said = scoreboard.markdown(rows)
     return f"{said.replace('not reproduced', '**not** reproduced')}\n\n{_counts(every)}"
 
 
@@ -65,7 +65,7 @@ class Figure:
 
     def runs(self) -> dict[str, list[Run]]:
         """The runs that the figure shows, by arm."""
-        return self.experiment.best_recorded(Store.committed())
+        return self.experiment.most_recorded(Store.committed())
 
     def id(self) -> str:
         """A hash of the histories that the figure shows; it is stored in the PNG."""

@@ -34,7 +34,7 @@ def test_a_comparison_is_what_the_records_say():
     assert row["low"] < row["difference"] < row["high"] < -0.005
     assert row["verdict"] == "not reproduced" and row["n"] == [3, 3]
     assert row["ours"].startswith(percent(sum(ours) / 3, pd.Series(ours).std()))
-    assert row["paper"] == "–"  # the paper has no such length
+    assert row["theirs"] == "–"  # the paper has no such length
     assert (row["protocol"], row["control"]) == ("ours", False)
     assert row["data"] == "CIFAR-10 (JPEG copy)" and row["device"].startswith("CPU")
 
@@ -84,7 +84,7 @@ def test_every_claim_and_every_published_number_has_a_row():
         assert row["dataset"] != "ImageNet" or row["ours"] == "not run: ImageNet"
         assert (row["command"] == "") == row["ours"].startswith("not run:")
     full = [r for r in rows if r["claim"] == "one cycle (10,000) is better than step (80,000)"]
-    assert full[0]["paper"] == "92.4 / 91.2" and full[0]["source"] == "SC Fig. 1a"
+    assert full[0]["theirs"] == "92.4 / 91.2" and full[0]["source"] == "SC Fig. 1a"
 
 
 def test_each_command_names_arms_there_are():
@@ -183,7 +183,7 @@ def test_the_counts_are_of_every_claim_once():
 
 
 def test_markdown_shows_html_and_bars_as_text():
-    row = {"device": "<b>A&B</b> | 2"}
-    assert scoreboard.markdown([row], ["device"]).splitlines()[-1] == (
+    found = pd.DataFrame({"device": ["<b>A&B</b> | 2"]})
+    assert scoreboard.markdown(found).splitlines()[-1] == (
         "| &lt;b&gt;A&amp;B&lt;/b&gt; \\| 2 |"
     )

@@ -8,7 +8,7 @@ from scipy import stats
 from clr.papers import Claim, verdicts
 from clr.papers.cyclical import TABLE1
 from clr.papers.experiment import RELATIONS
-from clr.papers.verdicts import Summary, decide, holm, interval, level
+from clr.papers.verdicts import Summary, decide, holm, interval, judge, p_value
 
 
 def test_a_summary_of_runs():
@@ -69,9 +69,9 @@ def test_where_a_run_diverged_there_is_no_difference():
         "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)] + [broken],
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
-    (found,) = verdicts.verdicts(experiment(claims=[claim]), runs)
-    assert found.word == "undecided" and found.points == "–" and isnan(found.low)
-    assert found.ours.text() == "80.5 ± 0.7 (1 of 3 diverged)"
+    (row,) = judge(experiment(claims=[claim]), runs)
+    assert row["verdict"] == "undecided" and row["points"] == "–" and row["low"] is None
+    assert row["ours"].startswith("80.5 ± 0.7 (1 of 3 diverged) / ")
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def test_the_interval_is_welchs():
 def test_two_moments_of_the_same_runs_are_compared_in_pairs():
     claim = Claim("control", "a", "better than", "a", None, 10)
     each = [run([0.1, 0.5, 0.6]), run([0.1, 0.4, 0.52]), run([0.1, 0.6, 0.67])]
-    (found,) = verdicts.verdicts(experiment(arms=["a"], claims=[claim]), {"a": each})
-    ours, others = found.ours.accuracies, found.others.accuracies
+    (row,) = judge(experiment(arms=["a"], claims=[claim]), {"a": each})
+    ours, others = ([run.history["test_accuracy"][i] for run in each] for i in (2, 1))
     expected = stats.ttest_rel(ours, others).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx(tuple(expected))
-    assert found.word == "yes" and min(ours) < max(others)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(expected))
+    assert row["verdict"] == "yes" and min(ours) < max(others)
 
 
 def test_fewer_runs_than_planned_decide_nothing():
@@ -133,9 +133,9 @@ def test_fewer_runs_than_planned_decide_nothing():
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
     for planned, word, said in ((2, "yes", "2, 2"), (3, "undecided", "2 of 3, 2 of 3")):
-        (found,) = verdicts.verdicts(experiment(claims=[claim], seeds=planned), runs)
-        assert (found.word, found.runs) == (word, said)
-        assert found.holm == ("yes" if word == "yes" else "–")
+        (row,) = judge(experiment(claims=[claim], seeds=planned), runs)
+        assert (row["verdict"], row["n_text"]) == (word, said)
+        assert row["holm"] == ("yes" if word == "yes" else "–")
 
 
 def test_a_question_of_ours_is_answered_with_yes_or_no():
@@ -149,15 +149,15 @@ def test_a_question_of_ours_is_answered_with_yes_or_no():
         "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
-    found = verdicts.verdicts(experiment(claims=claims), runs)
-    assert [each.word for each in found] == ["reproduced", "not reproduced", "yes", "no"]
-    assert all(each.decided and each.holm == "yes" for each in found)
+    rows = judge(experiment(claims=claims), runs)
+    assert [row["verdict"] for row in rows] == ["reproduced", "not reproduced", "yes", "no"]
+    assert all(row["holm"] == "yes" for row in rows)
 
 
 def test_more_seeds_after_a_look_are_said():
     claim = Claim("control", "triangular2", "better than", "fixed")
-    (found,) = verdicts.verdicts(experiment(claims=[claim], second_look=("fixed",)), {})
-    assert found.looked and found.runs == "0 of 2, 0 of 2 (second look)"
+    (row,) = judge(experiment(claims=[claim], second_look=("fixed",)), {})
+    assert row["n_text"] == "0 of 2, 0 of 2 (second look)"
     with pytest.raises(ValueError, match="an arm of second_look of table1 must be one of"):
         experiment(second_look=("decay",))
 
@@ -165,11 +165,11 @@ def test_more_seeds_after_a_look_are_said():
 @pytest.mark.parametrize("relation", RELATIONS)
 @pytest.mark.parametrize("shift", [-0.02, -0.006, -0.003, 0.0, 0.003, 0.006, 0.02])
 @pytest.mark.parametrize("paired", [False, True])
-def test_the_level_is_where_the_rule_begins_to_decide(relation, shift, paired):
-    """Just above the level the interval of that level decides, just below it does not."""
+def test_the_p_value_is_where_the_rule_begins_to_decide(relation, shift, paired):
+    """Just above that level its interval decides, just below it does not."""
     ours = [shift + 0.7 + each for each in (0.001, -0.002, 0.0, 0.002)]
     others = [0.7, 0.701, 0.7, 0.699]
-    p = level(relation, ours, others, paired=paired)
+    p = p_value(relation, ours, others, paired=paired)
     test = stats.ttest_rel if paired else lambda *a: stats.ttest_ind(*a, equal_var=False)
 
     def decided(at):
@@ -197,12 +197,12 @@ def test_the_published_difference_lies_inside_or_outside():
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
     some = experiment(claims=[claim])  # it is called table1
-    (found,) = verdicts.verdicts(some, runs)
-    assert found.published == "+0.0 (outside)"
-    (found,) = verdicts.verdicts(some, runs | {"fixed": runs["triangular2"][::-1]})
-    assert found.published == "+0.0 (inside)"
+    (row,) = judge(some, runs)
+    assert row["published"] == "+0.0 (outside)" and row["theirs"] == "81.4 / 81.4"
+    (row,) = judge(some, runs | {"fixed": runs["triangular2"][::-1]})
+    assert row["published"] == "+0.0 (inside)"
     assert list(verdicts.table(some, runs)["published"]) == ["+0.0 (outside)"]
     middle = Claim("CLR abstract", "triangular2", "better than", "fixed", None, 10)
-    (found,) = verdicts.verdicts(experiment(claims=[middle]), runs)
-    assert found.published == "–"
+    (row,) = judge(experiment(claims=[middle]), runs)
+    assert row["published"] == row["theirs"] == "–"
     assert "published" not in verdicts.table(experiment(claims=[middle]), runs)
