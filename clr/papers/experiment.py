@@ -7,20 +7,22 @@ compare two arms; its planned seeds are the runs that its verdicts need.
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 
 from clr import checks
-from clr.papers.statements import Statement
 from clr.policies import Policy
 from clr.runs import Run, Store
-from clr.training import COLUMNS, SECOND, RunConfig, load
+from clr.training import COLUMNS, SECOND, RunConfig
 
 PAPERS = ("CLR", "SC", "ours")  # arXiv 1506.01186, arXiv 1708.07120, and this project
 MARGIN = 0.005  # half a point of accuracy
-MEASURES = ("accuracy", "loss")  # what an experiment's claims compare, on the test set
+MEASURES = ("loss", "accuracy")  # what an experiment's claims compare, on the test set
+TESTS = COLUMNS[-2:]  # the columns of a history that have them, in this order
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ class Claim:
     running statistics count (`RunConfig.second_bn_fraction`). "as published" compares an arm
     with the accuracy that the paper publishes for it; `other` is then the arm itself. `margin`
     is a fraction of accuracy, or in nats where the experiment compares losses. `statement` is
-    the statement of a paper that the claim tests; claims of several protocols can test the same
-    one. Holm's correction is made among the `primary` claims of an experiment; None stands for
-    the claims of a paper. ValueError for another relation.
+    the sentence of `clr.papers.statements` that the claim tests; claims of several protocols
+    can test the same one. Holm's correction is made among the `primary` claims of an
+    experiment; None stands for the claims of a paper. `claim` makes a Claim of a sentence.
     """
 
     source: str
@@ -79,18 +81,10 @@ class Claim:
     at: int | None = None
     other_at: int | None = None
     margin: float = MARGIN
-    statement: Statement | None = None
+    statement: str | None = None
     second: bool = False
     other_second: bool = False
     primary: bool | None = None
-
-    def __post_init__(self):
-        checks.one_of("relation", self.relation, RELATIONS)
-        if self.relation == "as published" and self.arm != self.other:
-            raise ValueError(
-                f"other must be {self.arm}, the arm itself, in a claim with this relation; got "
-                f"{self.other}"
-            )
 
     @property
     def control(self) -> bool:
@@ -98,9 +92,28 @@ class Claim:
         return self.source == "control"
 
     @property
-    def moments(self) -> tuple[tuple[str, int | None], tuple[str, int | None]]:
-        """Both arms, each with the iteration at which it counts (None: its end)."""
-        return (self.arm, self.at), (self.other, self.other_at)
+    def sides(self) -> tuple[tuple[str, int | None, bool], tuple[str, int | None, bool]]:
+        """Both arms, each with its iteration (None: its end) and whether `second` counts."""
+        return (self.arm, self.at, self.second), (self.other, self.other_at, self.other_second)
+
+
+def claim(
+    sentence: str, source: str = "control", statement: str | None = None, **differs
+) -> Claim:
+    """The claim "ARM RELATION OTHER", such as "triangular2 better than decay".
+
+    The sentence is split at the words of its relation, one of `RELATIONS`, so the names of arms
+    can hold spaces and commas. "ARM as published" has one arm. `differs` are other fields of
+    `Claim`. ValueError unless the sentence has exactly one relation, between two arms.
+    """
+    parts = re.split(f" ({'|'.join(RELATIONS)})(?: |$)", sentence)
+    if len(parts) != 3 or bool(parts[2]) == (parts[1] == "as published"):
+        raise ValueError(
+            "a claim must read 'ARM RELATION OTHER', with one relation of "
+            f"{', '.join(RELATIONS)} (as published has no OTHER); got {sentence!r}"
+        )
+    arm, relation, other = parts
+    return Claim(source, arm, relation, other or arm, statement=statement, **differs)
 
 
 @dataclass(frozen=True)
@@ -146,25 +159,19 @@ class Experiment:
         for arm in self.second_look:
             checks.one_of(f"an arm of second_look of {self.name}", arm, self.arms)
         for claim in self.claims:
-            for arm, at in claim.moments:
-                checks.one_of(f"an arm of a claim of {self.name}", arm, self.arms)
-                config = self.config(arm)
-                tested = at is None or at == config.iterations
-                if not tested and not (
-                    0 <= at <= config.iterations and at % config.test_every == 0
-                ):
+            said = f"the claim '{claim.arm} {claim.relation} {claim.other}' of {self.name}"
+            for arm, at, second in claim.sides:
+                config = self.config(checks.one_of(f"an arm of {said}", arm, self.arms))
+                end = config.iterations
+                if not (at in (None, end) or (0 <= at <= end and at % config.test_every == 0)):
                     raise ValueError(
-                        f"{self.name}: a claim compares {arm} at iteration {at:,}, where it is "
-                        f"not tested; it is tested every {config.test_every} iterations up to "
-                        f"{config.iterations:,}"
+                        f"{said} is about {arm} at iteration {at:,}, where it is not tested; "
+                        f"it is tested every {config.test_every} iterations up to {end:,}"
                     )
-            for arm, second in zip(
-                (claim.arm, claim.other), (claim.second, claim.other_second), strict=True
-            ):
-                if second and self.config(arm).second_bn_fraction is None:
+                if second and config.second_bn_fraction is None:
                     raise ValueError(
-                        f"{self.name}: a claim is about {arm} with its second running "
-                        "statistics, but its config has no second_bn_fraction"
+                        f"{said} is about {arm} with its second running statistics, but its "
+                        "config has no second_bn_fraction"
                     )
         self.configs(seeds=1)  # raises now if a setting is not allowed
 
@@ -209,12 +216,10 @@ class Experiment:
         looked = tuple(arm for arm in self.second_look if arm in kept)
         return replace(self, arms=kept, claims=claims, second_look=looked)
 
-    def columns(self, claim: Claim) -> tuple[str, str]:
+    def columns(self, claim: Claim) -> tuple[str, ...]:
         """The columns of the two arms' histories that a claim compares."""
-        first, second = (
-            (COLUMNS[4], SECOND[1]) if self.measure == "accuracy" else (COLUMNS[3], SECOND[0])
-        )
-        return second if claim.second else first, second if claim.other_second else first
+        measure = MEASURES.index(self.measure)
+        return tuple((SECOND if second else TESTS)[measure] for *_, second in claim.sides)
 
     def text(self, claim: Claim) -> str:
         """The claim as a sentence.
@@ -222,22 +227,16 @@ class Experiment:
         'triangular2 (25,000) is not worse than fixed (70,000)': iterations in brackets, unless
         both arms count at their ends and have the same length.
         """
-        ends = [self.arms[arm].iterations for arm, _ in claim.moments]
-        lengths = [
-            end if at is None else at for end, (_, at) in zip(ends, claim.moments, strict=True)
-        ]
-        with_second = " with its other running statistics"
+        ends = [self.arms[arm].iterations for arm, *_ in claim.sides]
+        ats = [at for _, at, _ in claim.sides]
+        lengths = [end if at is None else at for end, at in zip(ends, ats, strict=True)]
+        plain = lengths == ends and ends[0] == ends[1] and claim.relation != "as published"
         ours, others = (
-            arm + with_second * second
-            for arm, second in (
-                (claim.arm, claim.second),
-                (claim.other, claim.other_second),
-            )
+            arm + " with its other running statistics" * second + f" ({length:,})" * (not plain)
+            for (arm, _, second), length in zip(claim.sides, lengths, strict=True)
         )
         if claim.relation == "as published":
-            return f"{ours} ({lengths[0]:,}) is as published"
-        if lengths != ends or ends[0] != ends[1]:
-            ours, others = f"{ours} ({lengths[0]:,})", f"{others} ({lengths[1]:,})"
+            return f"{ours} is as published"
         return f"{ours} is {claim.relation} {others}"
 
     def source(self, claim: Claim) -> str:
@@ -246,34 +245,30 @@ class Experiment:
             return claim.source
         return "our question" if self.paper == "ours" else f"{self.paper} our control"
 
-    def recorded(
+    def runs(
         self,
-        store: Store,
+        run_of: Callable[[RunConfig], Run | None],
         *,
         seeds: int | None = None,
         dataset: str | None = None,
-        by_name: bool = False,
     ) -> dict[str, list[Run]]:
-        """The recorded runs by arm; an arm without any is left out.
+        """The runs that `run_of` gives for the configs, by arm; an arm without any is left out.
 
-        `by_name` is that of `Store.search`: a folder of images that happens to have the same
-        name is not looked into.
+        `Store.search` gives what is recorded; `Store.train` also trains what is not.
         """
         found = {
-            arm: [run for config in each if (run := store.search(config, by_name=by_name))]
+            arm: [run for config in each if (run := run_of(config))]
             for arm, each in self.configs(seeds=seeds, dataset=dataset).items()
         }
         return {arm: each for arm, each in found.items() if each}
 
-    def train(
-        self, store: Store, *, seeds: int | None = None, dataset: str | None = None
-    ) -> dict[str, list[Run]]:
-        """All runs by arm: those that are not recorded are trained here, one after another."""
-        data = load(dataset or self.dataset)
-        return {
-            arm: [store.train(config, data=data) for config in each]
-            for arm, each in self.configs(seeds=seeds, dataset=dataset).items()
-        }
+    def recorded(self, store: Store, *, by_name: bool = False, **which) -> dict[str, list[Run]]:
+        """The recorded runs by arm; `which` are the `seeds` and the `dataset` of `runs`.
+
+        `by_name` is that of `Store.search`: a folder of images that happens to have the same
+        name is not looked into.
+        """
+        return self.runs(partial(store.search, by_name=by_name), **which)
 
     def most_recorded(self, store: Store) -> dict[str, list[Run]]:
         """The recorded runs by arm, on the data set with the most recorded runs.

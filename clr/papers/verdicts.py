@@ -222,7 +222,7 @@ def _row(
     arms = claim.arm, claim.other
     ours, others = both = [
         Summary.of(runs.get(arm, ()), at, column)
-        for (arm, at), column in zip(claim.moments, experiment.columns(claim), strict=True)
+        for (arm, at, _), column in zip(claim.sides, experiment.columns(claim), strict=True)
     ]
     if claim.relation == "as published":
         others = both[1] = Summary((float(accuracies[claim.arm]),) * len(ours.accuracies))
@@ -243,7 +243,7 @@ def _row(
     else:
         word = decide(claim.relation, *gains, claim.margin)
     digits = 1 if claim.margin >= 0.001 else 2
-    theirs = [accuracies.get(arm, nan) for (arm, at) in claim.moments if at is None]
+    theirs = [accuracies.get(arm, nan) for arm, at, _ in claim.sides if at is None]
     publishes = len(theirs) == 2 and not any(map(isnan, theirs))
     published_difference = float(theirs[0] - theirs[1]) if publishes else nan
     looked = bool(set(arms) & set(experiment.second_look))
@@ -274,7 +274,7 @@ def _row(
         "other": claim.other,
         "relation": claim.relation,
         "margin": claim.margin,
-        "statement": claim.statement.value if claim.statement else None,
+        "statement": claim.statement,
         "control": claim.control,
         "source": experiment.source(claim),
         **made(run for arm in arms for run in runs.get(arm, ())),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from made import experiment
 
-from clr.papers import EXPERIMENTS, Arm, Claim, cyclical, super_convergence, worth_it
-from clr.papers.experiment import Experiment
+from clr.papers import EXPERIMENTS, Arm, claim, cyclical, super_convergence, worth_it
+from clr.papers.experiment import MARGIN, Claim, Experiment
 from clr.policies import Exp, Fixed
 from clr.runs import Store
 
@@ -97,17 +97,16 @@ def test_a_first_seed_below_0_is_refused():
 
 
 def test_an_unknown_arm_in_a_claim_is_an_error_when_the_experiment_is_defined():
-    with pytest.raises(
-        ValueError, match="arm of a claim of table1 must be one of fixed, tri.*s'"
-    ):
-        experiment(claims=[Claim("control", "fixed", "better than", "steps")])
+    says = "arm of the claim 'fixed better than steps' of table1 must be one of fixed, tri.*s'"
+    with pytest.raises(ValueError, match=says):
+        experiment(claims=[claim("fixed better than steps")])
 
 
 @pytest.mark.parametrize("at", [15, 30, -10])
 def test_a_claim_about_a_moment_that_is_not_tested_is_refused(at):
     with pytest.raises(ValueError, match="not tested; it is tested every 10 .* up to 20"):
-        experiment(claims=[Claim("control", "fixed", "better than", "triangular2", at)])
-    last = Claim("control", "fixed", "better than", "triangular2", 25)
+        experiment(claims=[claim("fixed better than triangular2", at=at)])
+    last = claim("fixed better than triangular2", at=25)
     assert experiment(iterations=25, claims=[last]).claims == (last,)
 
 
@@ -125,8 +124,6 @@ def test_a_claim_about_a_moment_that_is_not_tested_is_refused(at):
 def test_what_cannot_be_meant_is_refused(values, says):
     with pytest.raises(ValueError, match=says):
         experiment(**values)
-    with pytest.raises(ValueError, match="relation must be one of better than, .*; got 'like'"):
-        Claim("control", "a", "like", "b")
 
 
 def test_the_planned_seeds_are_an_arms_own_or_the_experiments():
@@ -144,8 +141,8 @@ def test_the_planned_seeds_are_an_arms_own_or_the_experiments():
 
 def test_only_keeps_the_claims_about_its_arms():
     claims = [
-        Claim("control", "a", "better than", "b"),
-        Claim("control", "a", "better than", "c"),
+        claim("a better than b"),
+        claim("a better than c"),
     ]
     some = experiment(arms="abc", claims=claims).only(["c", "a"])
     assert list(some.arms) == ["c", "a"] and some.claims == (claims[1],)
@@ -153,24 +150,69 @@ def test_only_keeps_the_claims_about_its_arms():
         experiment(arms="abc").only(["d"])
 
 
+@pytest.mark.parametrize(
+    ("sentence", "read"),
+    [
+        ("a better than b", ("a", "better than", "b")),
+        (
+            "a, to 0 not worse than b c, to 0.001",
+            ("a, to 0", "not worse than", "b c, to 0.001"),
+        ),
+        ("a as good as a", ("a", "as good as", "a")),
+        ("a, long as published", ("a, long", "as published", "a, long")),
+    ],
+)
+def test_a_claim_is_read_from_a_sentence(sentence, read):
+    made = claim(sentence, "CLR Table 1", "A statement", other_at=10, primary=True)
+    assert (made.arm, made.relation, made.other) == read
+    assert (made.source, made.statement) == ("CLR Table 1", "A statement")
+    assert (made.at, made.other_at, made.margin, made.primary) == (None, 10, MARGIN, True)
+    assert claim(sentence) == Claim("control", *read)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["a like b", "a better than", "better than b", "a better than b as good as c",
+     "a as published b", "a", ""],
+)  # fmt: skip
+def test_a_sentence_without_one_relation_between_two_arms_is_refused(sentence):
+    with pytest.raises(ValueError, match="a claim must read 'ARM RELATION OTHER'.*better than"):
+        claim(sentence)
+
+
+def test_a_claim_about_second_statistics_needs_an_arm_that_has_them():
+    settings = {"model": "resnet8", "test_every": 10}
+    asked = claim("fixed as good as fixed", other_second=True)
+    with pytest.raises(ValueError, match="claim 'fixed as good as fixed' .* second running"):
+        experiment(claims=[asked], settings=settings)
+    settings["second_bn_fraction"] = 0.9
+    both = experiment(claims=[asked], settings=settings)
+    assert both.columns(asked) == ("test_accuracy", "second_test_accuracy")
+    assert replace(both, measure="loss").columns(asked) == ("test_loss", "second_test_loss")
+    text = "fixed is as good as fixed with its other running statistics"
+    assert both.text(asked) == text
+
+
 def test_a_claim_as_a_sentence():
-    claim = Claim("control", "fixed", "not worse than", "triangular2", 10)
+    asked = claim("fixed not worse than triangular2", at=10)
     text = "fixed (10) is not worse than triangular2 (20)"
-    assert experiment(claims=[claim]).text(claim) == text
-    ends = Claim("control", "fixed", "better than", "triangular2")
+    assert experiment(claims=[asked]).text(asked) == text
+    ends = claim("fixed better than triangular2")
     assert experiment(claims=[ends]).text(ends) == "fixed is better than triangular2"
-    middle = Claim("control", "fixed", "better than", "triangular2", 10, 10)
+    middle = claim("fixed better than triangular2", at=10, other_at=10)
     text = "fixed (10) is better than triangular2 (10)"
     assert experiment(claims=[middle]).text(middle) == text
+    alone = claim("fixed as published")
+    assert experiment(claims=[alone]).text(alone) == "fixed (20) is as published"
 
 
 def test_its_records_are_found_and_the_others_trained(store, monkeypatch):
     each = experiment(arms=["fixed"], settings={"model": "resnet8", "test_every": 10})
     store = Store(store)
     assert each.recorded(store) == {}
-    assert [run.config.seed for run in each.train(store, seeds=1)["fixed"]] == [0]
+    assert [run.config.seed for run in each.runs(store.train, seeds=1)["fixed"]] == [0]
     assert [run.config.seed for run in each.recorded(store)["fixed"]] == [0]
-    assert [run.config.seed for run in each.train(store)["fixed"]] == [0, 1]
+    assert [run.config.seed for run in each.runs(store.train)["fixed"]] == [0, 1]
 
 
 def test_the_data_with_the_most_records_is_taken():
@@ -185,7 +227,7 @@ def test_a_throw_away_experiment_is_one_definition(monkeypatch):
     """Handed around as a value: no other place has to know of it."""
     from clr.papers import tables, verdicts
 
-    claim = Claim("control", "a", "better than", "b")
+    asked = claim("a better than b")
     each = Experiment(
         name="throw_away",
         about="",
@@ -193,7 +235,7 @@ def test_a_throw_away_experiment_is_one_definition(monkeypatch):
         dataset="digits",
         seeds=2,
         arms={"a": Arm(Fixed(0.1), 20), "b": Arm(Fixed(0.2), 20)},
-        claims=(claim,),
+        claims=(asked,),
     )
     assert tables.results(each, {})["ours, %"].tolist() == ["not run", "not run"]
     assert verdicts.table(each, {})["verdict"].tolist() == ["not run"]

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from clr.papers import EXPERIMENTS, published, scoreboard
+from clr.papers import statements as says
 from clr.papers.cyclical import TABLE1, TENTH
-from clr.papers.statements import Statement
 from clr.papers.super_convergence import MNIST
 from clr.paths import ROOT
 from clr.printing import percent
@@ -148,23 +148,19 @@ def test_a_statement_is_one_row_with_the_papers_own_protocol_first():
     table = scoreboard.statements(rows)
     asked = {row["statement"] for row in rows if row["statement"]}
     assert set(table.index) == asked and table.index.is_unique
-    row = table.loc[Statement.DECAY.value]
+    row = table.loc[says.DECAY]
     own, shortened = row["at the paper's own protocol"], row["at shortened protocols"]
     assert own.startswith("reproduced, +6.") and "(" not in own
     assert "(tenth); " in shortened and shortened.endswith("(laptop)")
-    assert table.loc[Statement.STEPSIZE.value, "at the paper's own protocol"] == "–"
-    third = table.loc[Statement.THIRD.value, "at the paper's own protocol"].split("; ")
+    assert table.loc[says.STEPSIZE, "at the paper's own protocol"] == "–"
+    third = table.loc[says.THIRD, "at the paper's own protocol"].split("; ")
     assert [each.split(" (")[-1] for each in third] == ["triangular2)", "triangular)"]
-    for cell in (
-        Statement.STEPSIZE,
-        Statement.SIGMOIDS,
-        Statement.MNIST,
-    ):  # one arm, several claims
-        for said in table.loc[cell.value].tolist()[1:]:
+    for cell in (says.STEPSIZE, says.SIGMOIDS, says.MNIST):  # one arm, several claims
+        for said in table.loc[cell].tolist()[1:]:
             named = [each.split(" (", 1)[-1] for each in said.split("; ")]
             assert len(set(named)) == len(named)
     nothing = scoreboard.statements(scoreboard.comparisons(Store(ROOT / "none")))
-    assert nothing.loc[Statement.DECAY.value, "at shortened protocols"] == "not run"
+    assert nothing.loc[says.DECAY, "at shortened protocols"] == "not run"
 
 
 def test_the_counts_are_of_every_claim_once():

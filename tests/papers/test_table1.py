@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clr.papers import published, verdicts
+from clr.papers import statements as says
 from clr.papers.cyclical import LAPTOP, TABLE1, TENTH
-from clr.papers.statements import Statement
 from clr.papers.verdicts import Summary, interval
 from clr.paths import ROOT
 from clr.runs import Store
@@ -132,7 +132,7 @@ def test_which_ends_of_cycles_survive_holm():
     for each in (TABLE1, TENTH, LAPTOP):
         runs = each.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
         rows = verdicts.judge(each, runs)
-        (row,) = [row for row in rows if row["statement"] == Statement.STOP.value]
+        (row,) = [row for row in rows if row["statement"] == says.STOP]
         assert row["verdict"] == "reproduced"
         kept += [each.name] * (row["holm"] == "yes")
     assert kept == ["tenth"]
