@@ -4,9 +4,9 @@
 """
 
 from clr.papers import again, cyclical, solvers, super_convergence, worth_it
-from clr.papers.experiment import Arm, Claim, Experiment
+from clr.papers.experiment import Arm, Claim, Experiment, claim
 
-__all__ = ["EXPERIMENTS", "Arm", "Claim", "Experiment"]
+__all__ = ["EXPERIMENTS", "Arm", "Claim", "Experiment", "claim"]
 
 EXPERIMENTS: dict[str, Experiment] = {
     value.name: value

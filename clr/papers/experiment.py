@@ -7,19 +7,22 @@ compare two arms; its planned seeds are the runs that its verdicts need.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 
 from clr import checks
-from clr.papers.statements import Statement
 from clr.policies import Policy
 from clr.runs import Run, Store
-from clr.training import COLUMNS, SECOND, RunConfig, load
+from clr.training import COLUMNS, SECOND, RunConfig
 
 PAPERS = ("CLR", "SC", "ours")  # arXiv 1506.01186, arXiv 1708.07120, and this project
 MARGIN = 0.005  # half a point of accuracy
-MEASURES = ("accuracy", "loss")  # what an experiment's claims compare, on the test set
+MEASURES = ("loss", "accuracy")  # what an experiment's claims compare, on the test set
+TESTS = COLUMNS[-2:]  # the columns of a history that have them, in this order
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ class Arm:
     seeds: int | None = None
 
 
+Side = tuple[str, int | None, bool, str | None]  # of a claim
+
+
 @dataclass(frozen=True)
 class Claim:
     """`arm` is `relation` `other`, as `source` says.
@@ -66,11 +72,11 @@ class Claim:
     running statistics count (`RunConfig.second_bn_fraction`). "as published" compares an arm
     with the accuracy that the paper publishes for it; `other` is then the arm itself. `margin`
     is a fraction of accuracy, or in nats where the experiment compares losses. `statement` is
-    the statement of a paper that the claim tests; claims of several protocols can test the same
-    one. With `minus` (or `other_minus`), the name of a third arm, a run counts with the
-    difference between it and that arm's run with the same seed. Holm's correction is made
-    among the `primary` claims of an experiment; None stands for the claims of a paper.
-    ValueError for another relation.
+    the sentence of `clr.papers.statements` that the claim tests; claims of several protocols
+    can test the same one. With `minus` (or `other_minus`), the name of a third arm, a run
+    counts with the difference between it and that arm's run with the same seed. Holm's
+    correction is made among the `primary` claims of an experiment; None stands for the claims
+    of a paper. `claim` makes a Claim of a sentence.
     """
 
     source: str
@@ -80,20 +86,12 @@ class Claim:
     at: int | None = None
     other_at: int | None = None
     margin: float = MARGIN
-    statement: Statement | None = None
+    statement: str | None = None
     second: bool = False
     other_second: bool = False
     primary: bool | None = None
     minus: str | None = None
     other_minus: str | None = None
-
-    def __post_init__(self):
-        checks.one_of("relation", self.relation, RELATIONS)
-        if self.relation == "as published" and self.arm != self.other:
-            raise ValueError(
-                f"other must be {self.arm}, the arm itself, in a claim with this relation; got "
-                f"{self.other}"
-            )
 
     @property
     def control(self) -> bool:
@@ -101,9 +99,31 @@ class Claim:
         return self.source == "control"
 
     @property
-    def moments(self) -> tuple[tuple[str, int | None], tuple[str, int | None]]:
-        """Both arms, each with the iteration at which it counts (None: its end)."""
-        return (self.arm, self.at), (self.other, self.other_at)
+    def sides(self) -> tuple[Side, Side]:
+        """Both arms, each with its `at`, `second` and `minus`."""
+        return (
+            (self.arm, self.at, self.second, self.minus),
+            (self.other, self.other_at, self.other_second, self.other_minus),
+        )
+
+
+def claim(
+    sentence: str, source: str = "control", statement: str | None = None, **differs
+) -> Claim:
+    """The claim "ARM RELATION OTHER", such as "triangular2 better than decay".
+
+    The sentence is split at the words of its relation, one of `RELATIONS`, so the names of arms
+    can hold spaces and commas. "ARM as published" has one arm. `differs` are other fields of
+    `Claim`. ValueError unless the sentence has exactly one relation, between two arms.
+    """
+    parts = re.split(f" ({'|'.join(RELATIONS)})(?: |$)", sentence)
+    if len(parts) != 3 or bool(parts[2]) == (parts[1] == "as published"):
+        raise ValueError(
+            "a claim must read 'ARM RELATION OTHER', with one relation of "
+            f"{', '.join(RELATIONS)} (as published has no OTHER); got {sentence!r}"
+        )
+    arm, relation, other = parts
+    return Claim(source, arm, relation, other or arm, statement=statement, **differs)
 
 
 @dataclass(frozen=True)
@@ -149,27 +169,21 @@ class Experiment:
         for arm in self.second_look:
             checks.one_of(f"an arm of second_look of {self.name}", arm, self.arms)
         for claim in self.claims:
-            for arm, at in claim.moments:
-                checks.one_of(f"an arm of a claim of {self.name}", arm, self.arms)
-                config = self.config(arm)
-                tested = at is None or at == config.iterations
-                if not tested and not (
-                    0 <= at <= config.iterations and at % config.test_every == 0
-                ):
+            said = f"the claim '{claim.arm} {claim.relation} {claim.other}' of {self.name}"
+            for arm, at, second, minus in claim.sides:
+                if minus:
+                    checks.one_of(f"an arm of {said}", minus, self.arms)
+                config = self.config(checks.one_of(f"an arm of {said}", arm, self.arms))
+                end = config.iterations
+                if not (at in (None, end) or (0 <= at <= end and at % config.test_every == 0)):
                     raise ValueError(
-                        f"{self.name}: a claim compares {arm} at iteration {at:,}, where it is "
-                        f"not tested; it is tested every {config.test_every} iterations up to "
-                        f"{config.iterations:,}"
+                        f"{said} is about {arm} at iteration {at:,}, where it is not tested; "
+                        f"it is tested every {config.test_every} iterations up to {end:,}"
                     )
-            for arm in {claim.minus, claim.other_minus} - {None}:
-                checks.one_of(f"an arm of a claim of {self.name}", arm, self.arms)
-            for arm, second in zip(
-                (claim.arm, claim.other), (claim.second, claim.other_second), strict=True
-            ):
-                if second and self.config(arm).second_bn_fraction is None:
+                if second and config.second_bn_fraction is None:
                     raise ValueError(
-                        f"{self.name}: a claim is about {arm} with its second running "
-                        "statistics, but its config has no second_bn_fraction"
+                        f"{said} is about {arm} with its second running statistics, but its "
+                        "config has no second_bn_fraction"
                     )
         self.configs(seeds=1)  # raises now if a setting is not allowed
 
@@ -202,6 +216,11 @@ class Experiment:
         """The planned number of runs of an arm."""
         return self.arms[checks.one_of("arm", arm, self.arms)].seeds or self.seeds
 
+    def command(self, arms: Iterable[str] = ()) -> str:
+        """The command that trains the runs of these arms, or of all, that are not recorded."""
+        names = f" --arms {shlex.join(dict.fromkeys(arms))}" if arms else ""
+        return f"python -m clr sweep --experiment {self.name}{names}"
+
     def only(self, arms: Sequence[str]) -> Experiment:
         """The experiment with these arms alone, in this order, and the claims about them."""
         kept = {checks.one_of("arm", arm, self.arms): self.arms[arm] for arm in arms}
@@ -209,12 +228,10 @@ class Experiment:
         looked = tuple(arm for arm in self.second_look if arm in kept)
         return replace(self, arms=kept, claims=claims, second_look=looked)
 
-    def columns(self, claim: Claim) -> tuple[str, str]:
+    def columns(self, claim: Claim) -> tuple[str, ...]:
         """The columns of the two arms' histories that a claim compares."""
-        first, second = (
-            (COLUMNS[4], SECOND[1]) if self.measure == "accuracy" else (COLUMNS[3], SECOND[0])
-        )
-        return second if claim.second else first, second if claim.other_second else first
+        measure = MEASURES.index(self.measure)
+        return tuple((SECOND if second else TESTS)[measure] for _, _, second, _ in claim.sides)
 
     def text(self, claim: Claim) -> str:
         """The claim as a sentence.
@@ -222,54 +239,53 @@ class Experiment:
         'triangular2 (25,000) is not worse than fixed (70,000)': iterations in brackets, unless
         both arms count at their ends and have the same length.
         """
-        ends = [self.arms[arm].iterations for arm, _ in claim.moments]
-        lengths = [
-            end if at is None else at for end, (_, at) in zip(ends, claim.moments, strict=True)
-        ]
-        with_second = " with its other running statistics"
+        ends = [self.arms[arm].iterations for arm, *_ in claim.sides]
+        ats = [at for _, at, *_ in claim.sides]
+        lengths = [end if at is None else at for end, at in zip(ends, ats, strict=True)]
+        plain = lengths == ends and ends[0] == ends[1] and claim.relation != "as published"
         ours, others = (
-            arm + with_second * second + (f" minus {minus}" if minus else "")
-            for arm, second, minus in (
-                (claim.arm, claim.second, claim.minus),
-                (claim.other, claim.other_second, claim.other_minus),
-            )
+            arm
+            + " with its other running statistics" * second
+            + (f" minus {minus}" if minus else "")
+            + f" ({length:,})" * (not plain)
+            for (arm, _, second, minus), length in zip(claim.sides, lengths, strict=True)
         )
         if claim.relation == "as published":
-            return f"{ours} ({lengths[0]:,}) is as published"
-        if lengths != ends or ends[0] != ends[1]:
-            ours, others = f"{ours} ({lengths[0]:,})", f"{others} ({lengths[1]:,})"
+            return f"{ours} is as published"
         return f"{ours} is {claim.relation} {others}"
 
-    def recorded(
+    def source(self, claim: Claim) -> str:
+        """Who makes the claim, as text."""
+        if not claim.control:
+            return claim.source
+        return "our question" if self.paper == "ours" else f"{self.paper} our control"
+
+    def runs(
         self,
-        store: Store,
+        run_of: Callable[[RunConfig], Run | None],
         *,
         seeds: int | None = None,
         dataset: str | None = None,
-        by_name: bool = False,
     ) -> dict[str, list[Run]]:
-        """The recorded runs by arm; an arm without any is left out.
+        """The runs that `run_of` gives for the configs, by arm; an arm without any is left out.
 
-        `by_name` is that of `Store.search`: a folder of images that happens to have the same
-        name is not looked into.
+        `Store.search` gives what is recorded; `Store.train` also trains what is not.
         """
         found = {
-            arm: [run for config in each if (run := store.search(config, by_name=by_name))]
+            arm: [run for config in each if (run := run_of(config))]
             for arm, each in self.configs(seeds=seeds, dataset=dataset).items()
         }
         return {arm: each for arm, each in found.items() if each}
 
-    def train(
-        self, store: Store, *, seeds: int | None = None, dataset: str | None = None
-    ) -> dict[str, list[Run]]:
-        """All runs by arm: those that are not recorded are trained here, one after another."""
-        data = load(dataset or self.dataset)
-        return {
-            arm: [store.train(config, data=data) for config in each]
-            for arm, each in self.configs(seeds=seeds, dataset=dataset).items()
-        }
+    def recorded(self, store: Store, *, by_name: bool = False, **which) -> dict[str, list[Run]]:
+        """The recorded runs by arm; `which` are the `seeds` and the `dataset` of `runs`.
 
-    def best_recorded(self, store: Store) -> dict[str, list[Run]]:
+        `by_name` is that of `Store.search`: a folder of images that happens to have the same
+        name is not looked into.
+        """
+        return self.runs(partial(store.search, by_name=by_name), **which)
+
+    def most_recorded(self, store: Store) -> dict[str, list[Run]]:
         """The recorded runs by arm, on the data set with the most recorded runs.
 
         This can be the data set the experiment is meant for, or another one, such as a copy.

@@ -385,7 +385,7 @@ def claims(rows: Sequence[Mapping], *, by: str = "experiment"):
     """
     axes, groups = _forest([row for row in rows if row["verdict"] in VERDICTS], by)
     for ax, each in zip(axes, groups, strict=True):
-        keys = ("difference", "low", "high", "theirs")
+        keys = ("difference", "low", "high", "published_difference")
         values = [100 * (row[key] or 0) for row in each for key in keys]
         margins = [100 * row["margin"] for row in each]
         low = min([*values, *np.negative(margins)], default=-1)
@@ -413,8 +413,8 @@ def _claim(ax, y: float, row: Mapping, edges: tuple[float, float]):
     allowed = RELATIONS[row["relation"]].allowed
     low, high = np.clip([100 * row["margin"] * each for each in allowed], *edges)
     ax.barh(y, high - low, left=low, height=0.8, color=_ALLOWED, zorder=0)
-    if row["theirs"] is not None:
-        ax.plot(100 * row["theirs"], y, "*", color="black", ms=9, zorder=3)
+    if row["published_difference"] is not None:
+        ax.plot(100 * row["published_difference"], y, "*", color="black", ms=9, zorder=3)
     if row["difference"] is None:
         said = " and ".join(
             f"{gone} of {n} runs diverged"
@@ -454,7 +454,7 @@ def numbers(rows: Sequence[Mapping]):
                 said = f"   {row['diverged']} of {row['n']} runs diverged"
                 ax.text(x + sd, y, said, va="center", fontsize="small", color=colour)
         ax.axvline(0, color="black", lw=1)
-        names = [f"{r['policy']}, {r['setting']}: {r['paper']} %" for r in each]
+        names = [f"{r['policy']}, {r['setting']}: {r['theirs']} %" for r in each]
         _label(ax, names)
     axes[-1].set_xlabel("ours minus the published, points")
     return axes

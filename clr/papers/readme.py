@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clr.papers import cyclical, scoreboard, worth_it
+from clr.papers import statements as says
 from clr.papers.experiment import Experiment
-from clr.papers.statements import Statement
 from clr.papers.verdicts import ANSWERS
 from clr.paths import ROOT
 from clr.runs import Run, Store, files
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 README = ROOT / "README.md"
-HEADLINES = (  # what the papers are known for
-    Statement.THIRD,
-    Statement.AS_LONG,
-    Statement.DECAY,
-    Statement.EXP_RANGE,
-    Statement.SUPER,
-)
+# what the papers are known for
+HEADLINES = [says.THIRD, says.AS_LONG, says.DECAY, says.EXP_RANGE, says.SUPER]
 BEGIN = "<!-- claims: written by `python -m clr claims --readme` -->"
 END = "<!-- end of claims -->"
 
@@ -34,11 +29,9 @@ END = "<!-- end of claims -->"
 def claims_part() -> str:
     """The verdicts on what the papers are known for, and the number of claims per verdict."""
     every = scoreboard.comparisons(Store.committed())
-    wanted = {statement.value for statement in HEADLINES}
-    shown = scoreboard.statements([row for row in every if row["statement"] in wanted])
-    shown = shown.reindex([statement.value for statement in HEADLINES])
+    shown = scoreboard.statements(every).reindex(HEADLINES)
     rows = shown.drop(columns="who says it").rename_axis("what the papers say").reset_index()
-    said = scoreboard.markdown(rows.to_dict("records"), list(rows.columns))
+    said = scoreboard.markdown(rows)
     return f"{said.replace('not reproduced', '**not** reproduced')}\n\n{_counts(every)}"
 
 
@@ -65,7 +58,7 @@ class Figure:
 
     def runs(self) -> dict[str, list[Run]]:
         """The runs that the figure shows, by arm."""
-        return self.experiment.best_recorded(Store.committed())
+        return self.experiment.most_recorded(Store.committed())
 
     def id(self) -> str:
         """A hash of the histories that the figure shows; it is stored in the PNG."""

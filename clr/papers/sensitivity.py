@@ -18,8 +18,8 @@ from clr.papers.verdicts import ANSWERS, Summary, decide, interval
 from clr.runs import Run
 from clr.training import VALIDATION
 
-WITHIN = 0.01  # of accuracy
-MARGIN = 0.5  # of an octave, for claims about widths
+WITHIN = 0.01  # of accuracy, for windows
+OCTAVES = 0.5  # the margin of claims about the widths of windows
 
 
 def window(
@@ -130,7 +130,7 @@ class Wider:
         ours, others = curves[self.arm].widths, curves[self.other].widths
         low, high = interval(ours, others)
         difference = float(np.mean(ours) - np.mean(others))
-        word = decide("better than", low, high, MARGIN)
+        word = decide("better than", low, high, OCTAVES)
         return difference, low, high, ANSWERS.get(word, word)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from clr.papers.experiment import Arm, Claim, Experiment
-from clr.papers.statements import Statement
+from clr.papers import statements as says
+from clr.papers.experiment import Arm, Claim, Experiment, claim
 from clr.policies import Fixed, RangeRamp, Step, Triangular
 
 EPOCH = 500  # 50,000 images in batches of 100
@@ -64,38 +64,21 @@ def _per_solver(length: int) -> tuple[Claim, ...]:
     found = []
     for name in SOLVERS:
         cycle, fixed = f"{name}, triangular", f"{name}, fixed"
-        source = IN_A_THIRD.get(name, "control")
-        third = Statement.SOLVERS if name in IN_A_THIRD else None
-        found.append(Claim(source, cycle, "not worse than", fixed, statement=third))
-        found.append(
-            Claim(
+        source = (IN_A_THIRD[name], says.SOLVERS) if name in IN_A_THIRD else ()
+        found += [
+            claim(f"{cycle} not worse than {fixed}", *source),
+            claim(
+                f"{cycle} better than {fixed}",
                 "CLR abstract",
-                cycle,
-                "better than",
-                fixed,
+                says.SOLVERS_AS_LONG,
                 other_at=length,
-                statement=Statement.SOLVERS_AS_LONG,
-            )
-        )
-    found.append(
-        Claim(
-            "CLR Table 3",
-            "AdaGrad, triangular",
-            "better than",
-            "AdaGrad, fixed",
-            statement=Statement.ADAGRAD,
-        )
-    )
+            ),
+        ]
+    adagrad = "AdaGrad, triangular better than AdaGrad, fixed"
+    found.append(claim(adagrad, "CLR Table 3", says.ADAGRAD))
     for name in NOT_IN_A_THIRD:
-        found.append(
-            Claim(
-                "CLR Table 3",
-                f"{name}, fixed",
-                "better than",
-                f"{name}, triangular",
-                statement=Statement.ADAPTIVE,
-            )
-        )
+        sentence = f"{name}, fixed better than {name}, triangular"
+        found.append(claim(sentence, "CLR Table 3", says.ADAPTIVE))
     return tuple(found)
 
 
@@ -134,12 +117,10 @@ TABLE3 = Experiment(
     claims=(
         *_per_solver(25_000),
         *(
-            Claim(
+            claim(
+                f"{name}, long triangular not worse than {name}, fixed",
                 "CLR Table 3",
-                f"{name}, long triangular",
-                "not worse than",
-                f"{name}, fixed",
-                statement=Statement.ADAPTIVE,
+                says.ADAPTIVE,
             )
             for name in NOT_IN_A_THIRD
         ),
@@ -200,7 +181,7 @@ SOLVERS_SHORT = Experiment(
     claims=(
         *_per_solver(_SHORT),
         *(
-            Claim("control", f"{name}, triangular", "better than", f"{name}, fixed at the mean")
+            claim(f"{name}, triangular better than {name}, fixed at the mean")
             for name in SOLVERS
         ),
     ),
@@ -236,9 +217,7 @@ _SIGMOID_BN = {
     "weight_decay": 0.0,
     "bn_fraction": 0.999,
 }
-_BETTER = Claim(
-    "CLR Fig. 6", "triangular", "better than", "fixed", statement=Statement.SIGMOIDS
-)
+_BETTER = claim("triangular better than fixed", "CLR Fig. 6", says.SIGMOIDS)
 _RATE = 0.001  # the rate of Caffe's cifar10_full_sigmoid_solver_bn
 _SHORT_MEANS = {"bn_fraction": 0.9}  # running means that look back about ten iterations
 _COMPARED = {
@@ -289,26 +268,12 @@ FIGURE6 = Experiment(
     claims=(
         replace(_BETTER, other_at=_SHORT),
         replace(_BETTER, relation="not worse than"),
-        Claim("control", "triangular", "better than", "fixed at the mean"),
-        Claim(
-            "control",
-            "triangular, bn_fraction 0.9",
-            "better than",
-            "fixed, bn_fraction 0.9",
-            other_at=_SHORT,
+        claim("triangular better than fixed at the mean"),
+        claim(
+            "triangular, bn_fraction 0.9 better than fixed, bn_fraction 0.9", other_at=_SHORT
         ),
-        Claim(
-            "control",
-            "triangular, bn_fraction 0.9",
-            "not worse than",
-            "fixed, bn_fraction 0.9",
-        ),
-        Claim(
-            "control",
-            "triangular, bn_fraction 0.9",
-            "better than",
-            "fixed at the mean, bn_fraction 0.9",
-        ),
+        claim("triangular, bn_fraction 0.9 not worse than fixed, bn_fraction 0.9"),
+        claim("triangular, bn_fraction 0.9 better than fixed at the mean, bn_fraction 0.9"),
     ),
 )
 
@@ -371,20 +336,18 @@ FIGURE6_SCALED = Experiment(
     claims=(
         replace(_BETTER, primary=True),
         *(
-            Claim(
+            claim(
+                f"{arm} as published",
                 "CLR Fig. 6",
-                arm,
-                "as published",
-                arm,
+                says.SIGMOIDS_AS_PUBLISHED,
                 margin=_AS_PUBLISHED,
-                statement=Statement.SIGMOIDS_AS_PUBLISHED,
                 primary=True,
             )
             for arm in ("triangular", "fixed")
         ),
-        Claim("control", "triangular", "better than", "fixed", second=True, other_second=True),
-        Claim("control", "triangular, long", "better than", "fixed, long", other_at=20_000),
-        Claim("control", "triangular, long", "not worse than", "fixed, long"),
+        claim("triangular better than fixed", second=True, other_second=True),
+        claim("triangular, long better than fixed, long", other_at=20_000),
+        claim("triangular, long not worse than fixed, long"),
     ),
 )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clr.papers.experiment import Arm, Claim, Experiment
-from clr.papers.statements import Statement
+from clr.papers import statements as says
+from clr.papers.experiment import Arm, Experiment, claim
 from clr.policies import (
     Decay,
     Inv,
@@ -91,23 +91,23 @@ def _small(cycle: int, long: int) -> dict[str, Arm]:
     }
 
 
-_SUPER = Claim("SC Fig. 1a", "one cycle", "better than", "step", statement=Statement.SUPER)
+_SUPER = claim("one cycle better than step", "SC Fig. 1a", says.SUPER)
 _AS_LONG = (
-    Claim("control", "one cycle", "better than", "one cycle, up to 0.35"),
-    Claim("control", "one cycle, down to 0", "better than", "one cycle"),
-    Claim("control", "one cycle, down to 0", "better than", "cosine"),
-    Claim("control", "one cycle", "better than", "step, squeezed"),
-    Claim("control", "one cycle", "better than", "cosine"),
+    claim("one cycle better than one cycle, up to 0.35"),
+    claim("one cycle, down to 0 better than one cycle"),
+    claim("one cycle, down to 0 better than cosine"),
+    claim("one cycle better than step, squeezed"),
+    claim("one cycle better than cosine"),
 )
 _LATER = (
-    Claim("control", "one cycle", "as good as", "one cycle, whole batches"),
-    Claim("control", "one cycle", "as good as", "1cycle"),
+    claim("one cycle as good as one cycle, whole batches"),
+    claim("one cycle as good as 1cycle"),
 )
 _SAME_STATISTICS = (  # as Fig. 1a, with both arms tested with the same moving average
-    Claim("control", "one cycle", "better than", "step", other_second=True),
-    Claim("control", "one cycle", "better than", "step", second=True),
-    Claim("control", "one cycle", "as good as", "one cycle", other_second=True),
-    Claim("control", "step", "as good as", "step", other_second=True),
+    claim("one cycle better than step", other_second=True),
+    claim("one cycle better than step", second=True),
+    claim("one cycle as good as one cycle", other_second=True),
+    claim("step as good as step", other_second=True),
 )
 
 SUPERCONVERGENCE = Experiment(
@@ -153,7 +153,7 @@ SUPERCONVERGENCE_SHORT = Experiment(
     claims=(
         replace(_SUPER, primary=True),
         *_SAME_STATISTICS,
-        *(replace(claim, primary=True) for claim in _AS_LONG),
+        *(replace(each, primary=True) for each in _AS_LONG),
     ),
 )
 
@@ -186,13 +186,12 @@ SUPERCONVERGENCE_MORE = Experiment(
         },
     },
     claims=tuple(
-        Claim(
-            "SC Table 1" if "train_images" in differs else "SC Fig. 4b",
-            f"one cycle, {variant}",
-            "better than",
-            f"step, {variant}",
-            statement=(
-                Statement.FEWER_IMAGES if "train_images" in differs else Statement.DEPTH
+        claim(
+            f"one cycle, {variant} better than step, {variant}",
+            *(
+                ("SC Table 1", says.FEWER_IMAGES)
+                if "train_images" in differs
+                else ("SC Fig. 4b", says.DEPTH)
             ),
         )
         for variant, differs in _VARIANTS.items()
@@ -223,8 +222,8 @@ SUPERCONVERGENCE_SMALL = Experiment(
     | {"range ramp": Arm(RangeRamp(0.0, 3.0, 600), 600, _SHORT | {"test_every": 20}, 3)},
     claims=(
         _SUPER,
-        Claim("control", "one cycle", "better than", "step, the cycle's statistics"),
-        Claim("control", "one cycle", "as good as", "one cycle, the step's statistics"),
+        claim("one cycle better than step, the cycle's statistics"),
+        claim("one cycle as good as one cycle, the step's statistics"),
         _LATER[0],
         *_AS_LONG,
         _LATER[1],
@@ -250,7 +249,7 @@ def _one_cycle(epochs: int, stepsize: float, low: float = 0.01) -> Arm:
     )
 
 
-_MARGIN = 0.0005  # MNIST's accuracies differ by hundredths of a point
+_MARGIN = {"margin": 0.0005}  # MNIST's accuracies differ by hundredths of a point
 _ON_MNIST = {
     "dataset": "mnist",
     "seeds": 4,
@@ -289,28 +288,14 @@ MNIST = Experiment(
     },
     claims=(
         *(
-            Claim(
-                "SC Table 2",
-                f"1cycle, {n} epochs",
-                "better than",
-                "inv",
-                margin=_MARGIN,
-                statement=Statement.MNIST,
-            )
+            claim(f"1cycle, {n} epochs better than inv", "SC Table 2", says.MNIST, **_MARGIN)
             for n in (85, 50, 25, 12)
         ),
-        Claim(
-            "SC Table 2",
-            "1cycle, 12 epochs",
-            "better than",
-            "step",
-            margin=_MARGIN,
-            statement=Statement.MNIST,
-        ),
-        Claim("SC Table 2", "step", "as good as", "inv", margin=_MARGIN),
-        Claim("control", "1cycle, 6 epochs", "not worse than", "inv", margin=_MARGIN),
-        Claim("control", "1cycle, 3 epochs", "not worse than", "inv", margin=_MARGIN),
-        Claim("control", "1cycle, 1 epoch", "not worse than", "inv", margin=_MARGIN),
+        claim("1cycle, 12 epochs better than step", "SC Table 2", says.MNIST, **_MARGIN),
+        claim("step as good as inv", "SC Table 2", **_MARGIN),
+        claim("1cycle, 6 epochs not worse than inv", **_MARGIN),
+        claim("1cycle, 3 epochs not worse than inv", **_MARGIN),
+        claim("1cycle, 1 epoch not worse than inv", **_MARGIN),
     ),
 )
 
@@ -351,8 +336,7 @@ MNIST_CHANGES = Experiment(
         "1cycle, 85 epochs, half the rates": _one_cycle(85, 40),
     },
     claims=tuple(
-        Claim("control", change, "better than", "1cycle, 12 epochs", margin=_MARGIN)
-        for change in _CHANGES
+        claim(f"{change} better than 1cycle, 12 epochs", **_MARGIN) for change in _CHANGES
     ),
 )
 
@@ -373,14 +357,8 @@ MNIST_ENDS = Experiment(
         "falls once, 25 epochs": Arm(Decay(0.0, 0.1, round(25 * _EPOCH)), round(25 * _EPOCH)),
     },
     claims=(
-        Claim("control", "falls once, 25 epochs", "better than", "inv", margin=_MARGIN),
-        Claim(
-            "control",
-            "1cycle, 25 epochs",
-            "better than",
-            "falls once, 25 epochs",
-            margin=_MARGIN,
-        ),
+        claim("falls once, 25 epochs better than inv", **_MARGIN),
+        claim("1cycle, 25 epochs better than falls once, 25 epochs", **_MARGIN),
     ),
 )
 
@@ -411,24 +389,15 @@ MNIST_AGAIN = Experiment(
     },
     claims=(
         *(
-            Claim(
+            claim(
+                f"1cycle, 12 epochs better than {other}",
                 "SC Table 2",
-                "1cycle, 12 epochs",
-                "better than",
-                other,
-                margin=_MARGIN,
-                statement=Statement.MNIST,
+                says.MNIST,
                 primary=True,
+                **_MARGIN,
             )
             for other in ("inv", "step")
         ),
-        Claim(
-            "control",
-            "momentum 0.9",
-            "better than",
-            "1cycle, 12 epochs",
-            margin=_HALF,
-            primary=True,
-        ),
+        claim("momentum 0.9 better than 1cycle, 12 epochs", margin=_HALF, primary=True),
     ),
 )

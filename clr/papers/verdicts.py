@@ -25,9 +25,8 @@ our interval.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isnan, nan
 
 import numpy as np
@@ -102,6 +101,7 @@ class Summary:
 
 
 ANSWERS = {"reproduced": "yes", "not reproduced": "no"}  # to a question of ours
+OPEN = "undecided", "not run"  # verdicts that decide nothing
 LEVEL = 0.05  # the significance level of 95 % intervals
 
 
@@ -148,7 +148,7 @@ def decide(relation: str, low: float, high: float, margin: float = MARGIN) -> st
     return "not reproduced" if high < least or most < low else "undecided"
 
 
-def level(
+def p_value(
     relation: str,
     ours: Sequence[float],
     others: Sequence[float],
@@ -159,8 +159,8 @@ def level(
     """The smallest significance level at which `decide` is not "undecided".
 
     It is 0.05 if the 95 % interval just allows a verdict. In general, the interval at
-    1 - `level` just touches the limit of the range that the verdict needs. NaN without an
-    interval. Holm's correction is applied to these levels.
+    1 - p just touches the limit of the range that the verdict needs. NaN without an
+    interval. Holm's correction is applied to these values.
     """
     if _without_spread(ours, others, paired):
         return nan
@@ -180,10 +180,10 @@ def level(
     return min(within, outside, 1.0)
 
 
-def holm(levels: Sequence[float]) -> list[bool]:
+def holm(p_values: Sequence[float]) -> list[bool]:
     """Which of several verdicts survive Holm's correction; one without an interval does not."""
-    order = sorted((p, i) for i, p in enumerate(levels) if not isnan(p))
-    survive = [False] * len(levels)
+    order = sorted((p, i) for i, p in enumerate(p_values) if not isnan(p))
+    survive = [False] * len(p_values)
     for rank, (p, i) in enumerate(order):
         if p >= LEVEL / (len(order) - rank):
             break
@@ -191,179 +191,155 @@ def holm(levels: Sequence[float]) -> list[bool]:
     return survive
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A claim, the results of its two arms, and the verdict that follows.
+def made(runs: Iterable[Run]) -> dict[str, str]:
+    """The data sets and the devices of these runs, as text."""
+    each = list(runs)
+    return {
+        "data": "; ".join(sorted({run.config.source.title for run in each})) or "–",
+        "device": "; ".join(sorted({run.provenance["device"] for run in each})) or "–",
+    }
 
-    `low` and `high` bound the difference of the means, a fraction; NaN without an interval.
-    `planned` holds the numbers of runs that the claim's arms should have. `level` is that of
-    `clr.papers.verdicts.level`, and `survives` says whether the verdict survives Holm's
-    correction. `theirs` is the difference that the paper publishes, NaN where it does not
-    publish both accuracies. `looked`: one of the arms got more seeds after a first look.
-    `measure` is the experiment's; `low`, `high` and the difference are in nats for losses.
+
+def or_none(value: float) -> float | None:
+    """The same value; None for NaN, which JSON does not have."""
+    return None if isnan(value) else value
+
+
+def judge(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[dict]:
+    """The verdicts on all claims of an experiment, one row of plain values per claim, in order.
+
+    `runs` are the experiment's, by arm. Every table, figure and file shows these rows.
+
+    The claim: claim (a sentence), arm and other (its two arms), statement (the paper's sentence
+    that it tests, or None), experiment, protocol (CLR, SC or ours), paper (that the experiment
+    is about), breaks (the paper's conditions that the protocol breaks), source, control,
+    relation, margin, command (that trains its arms).
+    The runs: ours (the two arms' accuracies as text), n and diverged (runs of each arm),
+    n_text ('5, 5', or '3 of 5, 5' while some are missing), data, device.
+    The comparison: difference, low and high (fractions or, for losses, nats; None without an
+    interval), points (the same as text), theirs (the two published accuracies as text),
+    published_difference (None unless the paper publishes both), published (the same as text,
+    and whether our interval contains it).
+    The verdict: verdict, holm (whether it survives Holm's correction: yes, no or –).
     """
-
-    claim: Claim
-    text: str
-    ours: Summary
-    others: Summary
-    low: float
-    high: float
-    planned: tuple[int, int]
-    level: float = nan
-    survives: bool = False
-    theirs: float = nan
-    looked: bool = False
-    measure: str = "accuracy"
-
-    @cached_property
-    def difference(self) -> float:
-        """The difference of the two means; NaN if an arm was not run or a run diverged."""
-        if self.ours.diverged or self.others.diverged:
-            return nan
-        return self.ours.mean - self.others.mean
-
-    @property
-    def word(self) -> str:
-        """'reproduced', 'not reproduced', 'undecided', or 'not run'.
-
-        For a question of ours, 'yes' and 'no' instead of the first two.
-        """
-        if not (self.ours.n and self.others.n):
-            return "not run"
-        if self.ours.n < self.planned[0] or self.others.n < self.planned[1]:
-            return "undecided"
-        low, high = (
-            (self.low, self.high) if self.measure == "accuracy" else (-self.high, -self.low)
-        )
-        word = decide(self.claim.relation, low, high, self.claim.margin)
-        return ANSWERS.get(word, word) if self.claim.control else word
-
-    @property
-    def decided(self) -> bool:
-        """Whether the verdict is neither 'undecided' nor 'not run'."""
-        return self.word not in ("undecided", "not run")
-
-    @property
-    def holm(self) -> str:
-        """Whether a decided claim survives Holm's correction, as text: 'yes', 'no' or '–'."""
-        return ("yes" if self.survives else "no") if self.decided else "–"
-
-    @property
-    def runs(self) -> str:
-        """The numbers of runs, as text: '5, 5', or '3 of 5, 5' while some are missing.
-
-        With '(second look)' where an arm got more seeds after its first ones had been seen.
-        """
-        counts = zip((self.ours.n, self.others.n), self.planned, strict=True)
-        said = ", ".join(f"{n} of {plan}" if n < plan else f"{n}" for n, plan in counts)
-        return said + " (second look)" * self.looked
-
-    @property
-    def published(self) -> str:
-        """The published difference in points and whether our interval contains it, as text."""
-        if isnan(self.theirs):
-            return "–"
-        said = f"{100 * self.theirs:+.{self.digits}f}"
-        if isnan(self.low):
-            return said
-        # published numbers are rounded
-        inside = self.low - 1e-9 <= self.theirs <= self.high + 1e-9
-        return f"{said} ({'inside' if inside else 'outside'})"
-
-    @property
-    def digits(self) -> int:
-        """The number of decimals, in points, that the claim's margin needs."""
-        return 1 if self.claim.margin >= 0.001 else 2
-
-    @property
-    def points(self) -> str:
-        """The difference in points of accuracy: '+1.2 [+0.3, +2.1]', or '–'; losses in nats."""
-        if isnan(self.difference):
-            return "–"
-        values = (self.difference, self.low, self.high)
-        times, digits = (100, self.digits) if self.measure == "accuracy" else (1, 3)
-        text, low, high = (f"{times * value:+.{digits}f}" for value in values)
-        return f"{text} (no interval)" if isnan(self.low) else f"{text} [{low}, {high}]"
+    accuracies = published.of(experiment)["accuracy"]
+    rows = [_row(experiment, claim, runs, accuracies) for claim in experiment.claims]
+    survive = holm([row.pop("p") for row in rows])
+    for row, survives in zip(rows, survive, strict=True):
+        row["holm"] = "–" if row["verdict"] in OPEN else "yes" if survives else "no"
+    return rows
 
 
-def _judge(
-    experiment: Experiment,
-    claim: Claim,
-    runs: Mapping[str, Sequence[Run]],
-    numbers: pd.Series,
-) -> Verdict:
-    """The verdict on one claim from the experiment's runs by arm, before Holm's correction."""
-    ours, others = (
+def _row(
+    experiment: Experiment, claim: Claim, runs: Mapping[str, Sequence[Run]], accuracies
+) -> dict:
+    """The verdict on one claim, before Holm's correction."""
+    arms = claim.arm, claim.other
+    ours, others = both = [
         Summary.of_differences(runs.get(arm, ()), runs.get(minus, ()), column)
         if minus
         else Summary.of(runs.get(arm, ()), at, column)
-        for (arm, at), minus, column in zip(
-            claim.moments,
-            (claim.minus, claim.other_minus),
-            experiment.columns(claim),
-            strict=True,
+        for (arm, at, _, minus), column in zip(
+            claim.sides, experiment.columns(claim), strict=True
         )
-    )
+    ]
     if claim.relation == "as published":
-        others = Summary((float(numbers[claim.arm]),) * len(ours.accuracies))
-    found = Verdict(
-        claim,
-        experiment.text(claim),
-        ours,
-        others,
-        nan,
-        nan,
-        (experiment.plan(claim.arm), experiment.plan(claim.other)),
-        theirs=_published(numbers, claim),
-        looked=bool({claim.arm, claim.other} & set(experiment.second_look)),
-        measure=experiment.measure,
-    )
-    if ours.diverged or others.diverged:
-        return found
-    both, paired = (ours.accuracies, others.accuracies), claim.arm == claim.other
-    low, high = interval(*both, paired=paired)
-    if experiment.measure == "loss":  # a smaller loss is better
-        both = both[::-1]
-    smallest = level(claim.relation, *both, claim.margin, paired=paired)
-    return replace(found, low=low, high=high, level=smallest)
+        others = both[1] = Summary((float(accuracies[claim.arm]),) * len(ours.accuracies))
+    n, planned = [each.n for each in both], [experiment.plan(arm) for arm in arms]
+    difference = low = high = p = nan
+    gains = nan, nan  # the interval, with larger values for better arms
+    if not (ours.diverged or others.diverged):
+        values, paired = (ours.accuracies, others.accuracies), claim.arm == claim.other
+        difference = ours.mean - others.mean
+        low, high = gains = interval(*values, paired=paired)
+        if experiment.measure == "loss":
+            values, gains = values[::-1], (-high, -low)
+        p = p_value(claim.relation, *values, claim.margin, paired=paired)
+    if not all(n):
+        word = "not run"
+    elif n[0] < planned[0] or n[1] < planned[1]:
+        word = "undecided"
+    else:
+        word = decide(claim.relation, *gains, claim.margin)
+    digits = 1 if claim.margin >= 0.001 else 2
+    theirs = [accuracies.get(arm, nan) for arm, at, *_ in claim.sides if at is None]
+    publishes = len(theirs) == 2 and not any(map(isnan, theirs))
+    published_difference = float(theirs[0] - theirs[1]) if publishes else nan
+    looked = bool(set(arms) & set(experiment.second_look))
+    return {
+        "claim": experiment.text(claim),
+        "verdict": ANSWERS.get(word, word) if claim.control else word,
+        "points": _points(difference, low, high, experiment.measure, digits),
+        "published": _published(published_difference, low, high, digits),
+        "ours": " / ".join(each.text(digits) for each in both),
+        "theirs": " / ".join(percent(each, None, digits) for each in theirs if publishes)
+        or "–",
+        "n": n,
+        "n_text": ", ".join(
+            f"{n} of {plan}" if n < plan else f"{n}" for n, plan in zip(n, planned, strict=True)
+        )
+        + " (second look)" * looked,
+        "difference": or_none(difference),
+        "low": or_none(low),
+        "high": or_none(high),
+        "published_difference": or_none(published_difference),
+        "p": p,
+        "diverged": [each.diverged for each in both],
+        "experiment": experiment.name,
+        "protocol": experiment.protocol,
+        "paper": experiment.paper,
+        "breaks": list(experiment.breaks),
+        "arm": claim.arm,
+        "other": claim.other,
+        "relation": claim.relation,
+        "margin": claim.margin,
+        "statement": claim.statement,
+        "control": claim.control,
+        "source": experiment.source(claim),
+        **made(run for arm in arms for run in runs.get(arm, ())),
+        "command": experiment.command(arms),
+    }
 
 
-def _published(numbers: pd.Series, claim: Claim) -> float:
-    """The difference of the accuracies that a paper publishes for two arms' ends, or NaN."""
-    if claim.at is not None or claim.other_at is not None:
-        return nan
-    return float(numbers.get(claim.arm, nan) - numbers.get(claim.other, nan))
+def _points(difference: float, low: float, high: float, measure: str, digits: int) -> str:
+    """The difference in points of accuracy: '+1.2 [+0.3, +2.1]', or '–'; losses in nats."""
+    if isnan(difference):
+        return "–"
+    times, digits = (100, digits) if measure == "accuracy" else (1, 3)
+    text, least, most = (f"{times * value:+.{digits}f}" for value in (difference, low, high))
+    return f"{text} (no interval)" if isnan(low) else f"{text} [{least}, {most}]"
 
 
-def verdicts(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[Verdict]:
-    """The verdicts on all claims of an experiment, in order."""
-    numbers = published.of(experiment)["accuracy"]
-    found = [_judge(experiment, claim, runs, numbers) for claim in experiment.claims]
-    survive = holm([verdict.level for verdict in found])
-    return [replace(v, survives=each) for v, each in zip(found, survive, strict=True)]
+def _published(difference: float, low: float, high: float, digits: int) -> str:
+    """The published difference in points and whether our interval contains it, as text."""
+    if isnan(difference):
+        return "–"
+    said = f"{100 * difference:+.{digits}f}"
+    if isnan(low):
+        return said
+    inside = low - 1e-9 <= difference <= high + 1e-9  # published numbers are rounded
+    return f"{said} ({'inside' if inside else 'outside'})"
 
 
 def table(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """`verdicts` as text, one row per claim.
+    """The rows of `judge` as text, without the column "published" where nothing is published.
 
-    The columns are the verdict, the difference in points with its interval, the published
-    difference (only if the paper publishes both accuracies of a claim), n, whether the verdict
-    survives Holm's correction ("–" if it is undecided), and who says it.
+    "Holm" says whether a verdict survives Holm's correction ("–" if it is undecided).
     """
     rows = [
-        {
-            "claim": v.text,
-            "verdict": v.word,
-            "difference": v.points,
-            "published": v.published,
-            "n": v.runs,
-            "Holm": v.holm,
-            "who says it": v.claim.source,
-        }
-        for v in verdicts(experiment, runs)
+        row | ({"source": "control"} if row["control"] else {})
+        for row in judge(experiment, runs)
     ]
-    columns = ["claim", "verdict", "difference", "published", "n", "Holm", "who says it"]
+    shown = {
+        "claim": "claim",
+        "verdict": "verdict",
+        "points": "difference",
+        "published": "published",
+        "n_text": "n",
+        "holm": "Holm",
+        "source": "who says it",
+    }
     if all(row["published"] == "–" for row in rows):
-        columns.remove("published")
-    return pd.DataFrame(rows, columns=columns).set_index("claim")
+        del shown["published"]
+    found = pd.DataFrame(rows, columns=list(shown)).rename(columns=shown)
+    return found.set_index("claim")

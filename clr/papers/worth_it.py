@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from clr.papers.experiment import Arm, Claim, Experiment
+from clr.papers.experiment import Arm, Claim, Experiment, claim
 from clr.papers.sensitivity import Curve, LiesIn, Wider
 from clr.policies import Decay, Fixed, Policy, RangeRamp, Stages, Step, Triangular, hann
 from clr.runs import Run
@@ -28,16 +28,11 @@ def _matched_ends_claims() -> tuple[Claim, ...]:
     found = []
     for end in _ENDS:
         for shape in _CYCLES:
-            found.append(
-                Claim("control", f"{shape}, {end}", "better than", f"falls once, {end}")
-            )
-        found.append(
-            Claim("control", f"four cycles, {end}", "better than", f"one cycle, {end}")
-        )
+            found.append(claim(f"{shape}, {end} better than falls once, {end}"))
+        found.append(claim(f"four cycles, {end} better than one cycle, {end}"))
     for shape in ("falls once", *_CYCLES):
-        found.append(Claim("control", f"{shape}, to 0", "better than", f"{shape}, to 0.001"))
-    shuffled = "two cycles, to 0, shuffled", "falls once, to 0, shuffled"
-    found.append(Claim("control", shuffled[0], "better than", shuffled[1]))
+        found.append(claim(f"{shape}, to 0 better than {shape}, to 0.001"))
+    found.append(claim("two cycles, to 0, shuffled better than falls once, to 0, shuffled"))
     return tuple(found)
 
 
@@ -176,9 +171,9 @@ def at_chosen_rates(rates: Mapping[str, float], cycle: str) -> Experiment:
     `SENSITIVITY`, and from nothing else. The claims about that cycle were planned before.
     """
     claims = (
-        Claim("control", cycle, "not worse than", "cosine to 0"),
-        Claim("control", cycle, "not worse than", "linear to 0"),
-        Claim("control", cycle, "better than", "constant"),
+        claim(f"{cycle} not worse than cosine to 0"),
+        claim(f"{cycle} not worse than linear to 0"),
+        claim(f"{cycle} better than constant"),
     )
     makers = schedules(_N)
     return Experiment(
@@ -231,7 +226,7 @@ CYCLE_OR_FALL = Experiment(
         "one cycle": Arm(_shapes(0.0)["one cycle"], _N),
         "falls once": Arm(_shapes(0.0)["falls once"], _N),
     },
-    claims=(Claim("control", "one cycle", "better than", "falls once", primary=True),),
+    claims=(claim("one cycle better than falls once", primary=True),),
 )
 
 
@@ -306,14 +301,9 @@ def warm_up(rates: Mapping[str, float]) -> Experiment:
             "two cycles, to 0": known["two cycles, to 0"],
         },
         claims=(
-            Claim(
-                "control", "one cycle, to 0", "as good as", "linear to 0, warm-up", primary=True
-            ),
-            *(
-                Claim("control", risen, "better than", plain, primary=True)
-                for risen, plain in pairs
-            ),
-            Claim("control", "two cycles, to 0", "not worse than", "linear to 0, warm-up"),
-            Claim("control", "one cycle, to 0", "better than", "linear to 0"),
+            claim("one cycle, to 0 as good as linear to 0, warm-up", primary=True),
+            *(claim(f"{risen} better than {plain}", primary=True) for risen, plain in pairs),
+            claim("two cycles, to 0 not worse than linear to 0, warm-up"),
+            claim("one cycle, to 0 better than linear to 0"),
         ),
     )

@@ -145,7 +145,7 @@ class Store:
         set than that of `config` or if the checkpoint is of another run, OSError if the store
         cannot be written, and whatever `clr.training.load` raises if there is no such data.
         """
-        data = data or load(config.dataset)
+        data = data or load_once(config.dataset)
         if data.name != config.source.name:
             raise ValueError(
                 f"data must be {config.source.name}, as in config; got {data.name}"

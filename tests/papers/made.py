@@ -12,10 +12,11 @@ from clr.runs import Run
 from clr.training import COLUMNS, RunConfig
 
 
-def run(accuracies, policy=None, ended="finished", **values):
-    """A run tested every 10 iterations, with these accuracies."""
+def run(accuracies, policy=None, ended="finished", losses=None, **values):
+    """A run tested every 10 iterations, with these accuracies, and losses of 1 or these."""
     config = RunConfig(policy or Fixed(0.1), 10 * (len(accuracies) - 1), **values)
-    rows = [[10 * i, 0.1, 1.0, 1.0, accuracy] for i, accuracy in enumerate(accuracies)]
+    pairs = zip(losses or [1.0] * len(accuracies), accuracies, strict=True)
+    rows = [[10 * i, 0.1, 1.0, *pair] for i, pair in enumerate(pairs)]
     return Run(
         config,
         pd.DataFrame(rows, columns=COLUMNS),

@@ -164,9 +164,9 @@ def test_the_explorer_is_a_figure_or_widgets(monkeypatch):
 def test_claims_are_points_with_intervals_in_the_verdicts_colour():
     row = {"claim": "a is better than b", "relation": "better than", "margin": 0.005}
     row |= {"experiment": "table1", "n": [3, 2], "diverged": [0, 0]}
-    none = {"difference": None, "low": None, "high": None, "theirs": None}
+    none = {"difference": None, "low": None, "high": None, "published_difference": None}
     rows = [
-        row | {"difference": 0.02, "low": 0.01, "high": 0.03, "theirs": 0.04},
+        row | {"difference": 0.02, "low": 0.01, "high": 0.03, "published_difference": 0.04},
         row | none | {"difference": -0.02},
         row | none,
         row | none | {"diverged": [1, 0]},
@@ -174,7 +174,7 @@ def test_claims_are_points_with_intervals_in_the_verdicts_colour():
     words = ["reproduced", "undecided", "not run", "undecided"]
     rows = [each | {"verdict": word} for each, word in zip(rows, words, strict=True)]
     other = rows[0] | {"experiment": "tenth", "difference": 0.0002, "low": 0.0, "high": 0.0004}
-    ax, second_ax = figures.claims([*rows, other | {"theirs": None}])
+    ax, second_ax = figures.claims([*rows, other | {"published_difference": None}])
     assert [each.get_title(loc="left") for each in (ax, second_ax)] == ["table1", "tenth"]
     drawn = [line for line in ax.lines if len(line.get_xdata())]
     star, line, first, second = drawn
@@ -193,7 +193,8 @@ def test_claims_are_points_with_intervals_in_the_verdicts_colour():
 def test_panels_of_claims_can_be_by_any_column():
     row = {"claim": "a is as good as b", "relation": "as good as", "margin": 0.005}
     row |= {"experiment": "x", "n": [2, 2], "diverged": [0, 0]}
-    row |= {"difference": 0.2, "low": 0.1, "high": 0.3, "theirs": None, "source": "CLR"}
+    row |= {"difference": 0.2, "low": 0.1, "high": 0.3, "published_difference": None}
+    row |= {"source": "CLR"}
     (ax,) = figures.claims([row | {"verdict": "not reproduced"}], by="source")
     assert ax.get_title(loc="left") == "CLR"
     assert ax.get_xlim()[1] > 30  # nothing is cut off
@@ -202,7 +203,7 @@ def test_panels_of_claims_can_be_by_any_column():
 
 
 def test_numbers_are_differences_to_the_published():
-    row = {"place": "CLR Table 1", "policy": "fixed", "setting": "x", "paper": "81.4"}
+    row = {"place": "CLR Table 1", "policy": "fixed", "setting": "x", "theirs": "81.4"}
     row |= {"accuracy": 0.814, "n": 3, "diverged": 0}
     ran = row | {"mean": 0.802, "sd": 0.01}
     gone = row | {"mean": 0.8, "sd": None, "diverged": 2}

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from clr.papers import EXPERIMENTS, published, scoreboard
+from clr.papers import statements as says
 from clr.papers.cyclical import TABLE1, TENTH
-from clr.papers.statements import Statement
 from clr.papers.super_convergence import MNIST
 from clr.paths import ROOT
 from clr.printing import percent
@@ -34,7 +34,7 @@ def test_a_comparison_is_what_the_records_say():
     assert row["low"] < row["difference"] < row["high"] < -0.005
     assert row["verdict"] == "not reproduced" and row["n"] == [3, 3]
     assert row["ours"].startswith(percent(sum(ours) / 3, pd.Series(ours).std()))
-    assert row["paper"] == "–"  # the paper has no such length
+    assert row["theirs"] == "–"  # the paper has no such length
     assert (row["protocol"], row["control"]) == ("ours", False)
     assert row["data"] == "CIFAR-10 (JPEG copy)" and row["device"].startswith("CPU")
 
@@ -84,7 +84,7 @@ def test_every_claim_and_every_published_number_has_a_row():
         assert row["dataset"] != "ImageNet" or row["ours"] == "not run: ImageNet"
         assert (row["command"] == "") == row["ours"].startswith("not run:")
     full = [r for r in rows if r["claim"] == "one cycle (10,000) is better than step (80,000)"]
-    assert full[0]["paper"] == "92.4 / 91.2" and full[0]["source"] == "SC Fig. 1a"
+    assert full[0]["theirs"] == "92.4 / 91.2" and full[0]["source"] == "SC Fig. 1a"
 
 
 def test_each_command_names_arms_there_are():
@@ -148,23 +148,19 @@ def test_a_statement_is_one_row_with_the_papers_own_protocol_first():
     table = scoreboard.statements(rows)
     asked = {row["statement"] for row in rows if row["statement"]}
     assert set(table.index) == asked and table.index.is_unique
-    row = table.loc[Statement.DECAY.value]
+    row = table.loc[says.DECAY]
     own, shortened = row["at the paper's own protocol"], row["at shortened protocols"]
     assert own.startswith("reproduced, +6.") and "(" not in own
     assert "(tenth); " in shortened and shortened.endswith("(laptop)")
-    assert table.loc[Statement.STEPSIZE.value, "at the paper's own protocol"] == "–"
-    third = table.loc[Statement.THIRD.value, "at the paper's own protocol"].split("; ")
+    assert table.loc[says.STEPSIZE, "at the paper's own protocol"] == "–"
+    third = table.loc[says.THIRD, "at the paper's own protocol"].split("; ")
     assert [each.split(" (")[-1] for each in third] == ["triangular2)", "triangular)"]
-    for cell in (
-        Statement.STEPSIZE,
-        Statement.SIGMOIDS,
-        Statement.MNIST,
-    ):  # one arm, several claims
-        for said in table.loc[cell.value].tolist()[1:]:
+    for cell in (says.STEPSIZE, says.SIGMOIDS, says.MNIST):  # one arm, several claims
+        for said in table.loc[cell].tolist()[1:]:
             named = [each.split(" (", 1)[-1] for each in said.split("; ")]
             assert len(set(named)) == len(named)
     nothing = scoreboard.statements(scoreboard.comparisons(Store(ROOT / "none")))
-    assert nothing.loc[Statement.DECAY.value, "at shortened protocols"] == "not run"
+    assert nothing.loc[says.DECAY, "at shortened protocols"] == "not run"
 
 
 def test_the_counts_are_of_every_claim_once():
@@ -183,7 +179,7 @@ def test_the_counts_are_of_every_claim_once():
 
 
 def test_markdown_shows_html_and_bars_as_text():
-    row = {"device": "<b>A&B</b> | 2"}
-    assert scoreboard.markdown([row], ["device"]).splitlines()[-1] == (
+    found = pd.DataFrame({"device": ["<b>A&B</b> | 2"]})
+    assert scoreboard.markdown(found).splitlines()[-1] == (
         "| &lt;b&gt;A&amp;B&lt;/b&gt; \\| 2 |"
     )

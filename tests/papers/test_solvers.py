@@ -196,10 +196,10 @@ def words(experiment, runs):
     correction has a question mark.
     """
     said = {}
-    for each in verdicts.verdicts(experiment, runs):
-        word = each.word + ("?" if each.holm == "no" else "")
-        key = each.claim.arm, each.claim.relation, each.claim.other, each.claim.other_at
-        said[key] = word, 100 * each.difference, 100 * each.low
+    for claim, row in zip(experiment.claims, verdicts.judge(experiment, runs), strict=True):
+        word = row["verdict"] + ("?" if row["holm"] == "no" else "")
+        points = (100 * (row[key] or 0) for key in ("difference", "low"))
+        said[claim.arm, claim.relation, claim.other, claim.other_at] = word, *points
     assert len(said) == len(experiment.claims)
     return said
 

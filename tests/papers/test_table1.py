@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clr.papers import published, verdicts
+from clr.papers import statements as says
 from clr.papers.cyclical import LAPTOP, TABLE1, TENTH
-from clr.papers.statements import Statement
 from clr.papers.verdicts import Summary, interval
 from clr.paths import ROOT
 from clr.runs import Store
@@ -67,11 +67,11 @@ def test_readme_has_the_ends_of_schedules_as_long_as_triangular2():
 
 
 def test_a_rate_that_only_falls_does_as_well_as_triangular2():
-    said = {(v.claim.arm, v.claim.other): v for v in verdicts.verdicts(TABLE1, RUNS)}
+    said = {(row["arm"], row["other"]): row for row in verdicts.judge(TABLE1, RUNS)}
     step, cosine = (said["triangular2", arm] for arm in ("step", "cosine"))
-    assert (step.word, cosine.word) == ("undecided", "no")
-    assert cosine.holm == "no" and abs(100 * cosine.difference) < 0.05
-    numbers = [f"{100 * each:.1f}" for each in (step.difference, step.low, step.high)]
+    assert (step["verdict"], cosine["verdict"]) == ("undecided", "no")
+    assert cosine["holm"] == "no" and abs(100 * cosine["difference"]) < 0.05
+    numbers = [f"{100 * step[key]:.1f}" for key in ("difference", "low", "high")]
     assert numbers == ["0.3", "-0.1", "0.7"]
     rates = [TABLE1.arms[arm].policy(24_999) for arm in ("triangular2", "step", "cosine")]
     assert rates[0] == pytest.approx(rates[1], rel=0.01) and rates[2] < 1e-9
@@ -80,7 +80,7 @@ def test_a_rate_that_only_falls_does_as_well_as_triangular2():
     for arm in ("Welch", "Hann", "PyTorch's SGD"):
         name = f"triangular2, {arm}"
         pair = (name, "triangular2") if (name, "triangular2") in said else ("triangular2", name)
-        assert said[pair].word == "undecided"
+        assert said[pair]["verdict"] == "undecided"
         assert 0.05 < abs(at(name) - at("triangular2")) < 0.35
     assert 2.55 < 81.4 - at("triangular2") < 2.65
 
@@ -122,22 +122,19 @@ def test_in_tenth_triangular_is_ahead_without_drops():
     cycle = Summary.of(runs["triangular"]).mean
     leads = [100 * (cycle - Summary.of(runs[arm], 2500).mean) for arm in ("fixed", "decay")]
     assert min(leads) > 5 and max(leads) < 7
-    said = {(v.claim.arm, v.claim.other): v for v in verdicts.verdicts(TENTH, runs)}
-    assert (said["triangular2", "step"].word, said["triangular2", "step"].holm) == (
-        "yes",
-        "yes",
-    )
+    said = {(row["arm"], row["other"]): row for row in verdicts.judge(TENTH, runs)}
+    step = said["triangular2", "step"]
+    assert (step["verdict"], step["holm"]) == ("yes", "yes")
 
 
 def test_which_ends_of_cycles_survive_holm():
     kept = []
     for each in (TABLE1, TENTH, LAPTOP):
         runs = each.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
-        found = [
-            v for v in verdicts.verdicts(each, runs) if v.claim.statement is Statement.STOP
-        ]
-        assert [v.word for v in found] == ["reproduced"]
-        kept += [each.name for v in found if v.survives]
+        rows = verdicts.judge(each, runs)
+        (row,) = [row for row in rows if row["statement"] == says.STOP]
+        assert row["verdict"] == "reproduced"
+        kept += [each.name] * (row["holm"] == "yes")
     assert kept == ["tenth"]
 
 
@@ -162,6 +159,6 @@ def test_where_an_arm_was_trained_on_both_the_means_differ_by_up_to_half_a_point
 
 
 def test_the_headline_does_not_survive_holm():
-    found = verdicts.verdicts(TABLE1, RUNS)
-    assert len(found) == 16 and not any(np.isnan(each.level) for each in found)
-    assert found[0].word == "not reproduced" and not found[0].survives
+    found = verdicts.judge(TABLE1, RUNS)
+    assert len(found) == 16 and all(each["low"] is not None for each in found)
+    assert (found[0]["verdict"], found[0]["holm"]) == ("not reproduced", "no")

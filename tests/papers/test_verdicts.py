@@ -5,10 +5,10 @@ import pytest
 from made import experiment, run
 from scipy import stats
 
-from clr.papers import Claim, verdicts
+from clr.papers import claim, verdicts
 from clr.papers.cyclical import TABLE1
 from clr.papers.experiment import RELATIONS
-from clr.papers.verdicts import Summary, decide, holm, interval, level
+from clr.papers.verdicts import Summary, decide, holm, interval, judge, p_value
 
 
 def test_a_summary_of_runs():
@@ -41,9 +41,9 @@ def test_verdicts_are_computed_from_the_runs():
     some = experiment(
         arms=["triangular2", "fixed", "step"],
         claims=[
-            Claim("CLR Table 1", "triangular2", "better than", "fixed"),
-            Claim("CLR Table 1", "fixed", "better than", "fixed", None, 10),
-            Claim("control", "triangular2", "better than", "step"),
+            claim("triangular2 better than fixed", "CLR Table 1"),
+            claim("fixed better than fixed", "CLR Table 1", other_at=10),
+            claim("triangular2 better than step"),
         ],
     )
     runs = {
@@ -63,15 +63,15 @@ def test_verdicts_are_computed_from_the_runs():
 
 
 def test_where_a_run_diverged_there_is_no_difference():
-    claim = Claim("control", "triangular2", "better than", "fixed")
+    asked = claim("triangular2 better than fixed")
     broken = run([0.1, 0.1], ended="diverged at iteration 3")
     runs = {
         "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)] + [broken],
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
-    (found,) = verdicts.verdicts(experiment(claims=[claim]), runs)
-    assert found.word == "undecided" and found.points == "–" and isnan(found.low)
-    assert found.ours.text() == "80.5 ± 0.7 (1 of 3 diverged)"
+    (row,) = judge(experiment(claims=[asked]), runs)
+    assert row["verdict"] == "undecided" and row["points"] == "–" and row["low"] is None
+    assert row["ours"].startswith("80.5 ± 0.7 (1 of 3 diverged) / ")
 
 
 @pytest.mark.parametrize(
@@ -117,31 +117,59 @@ def test_the_interval_is_welchs():
 
 
 def test_two_moments_of_the_same_runs_are_compared_in_pairs():
-    claim = Claim("control", "a", "better than", "a", None, 10)
+    asked = claim("a better than a", other_at=10)
     each = [run([0.1, 0.5, 0.6]), run([0.1, 0.4, 0.52]), run([0.1, 0.6, 0.67])]
-    (found,) = verdicts.verdicts(experiment(arms=["a"], claims=[claim]), {"a": each})
-    ours, others = found.ours.accuracies, found.others.accuracies
+    (row,) = judge(experiment(arms=["a"], claims=[asked]), {"a": each})
+    ours, others = ([run.history["test_accuracy"][i] for run in each] for i in (2, 1))
     expected = stats.ttest_rel(ours, others).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx(tuple(expected))
-    assert found.word == "yes" and min(ours) < max(others)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(expected))
+    assert row["verdict"] == "yes" and min(ours) < max(others)
+
+
+def test_an_arm_is_as_published_if_its_runs_are_within_the_margin_of_the_papers_number():
+    asked = claim("fixed as published", "CLR Table 1")  # 0.814
+    some = experiment(claims=[asked], seeds=3)  # it is called table1
+    for near, word in ((0.814, "reproduced"), (0.80, "not reproduced"), (0.809, "undecided")):
+        ends = [near + each for each in (-0.001, 0.0, 0.001)]
+        (row,) = judge(some, {"fixed": [run([0.1, 0.5, end]) for end in ends]})
+        low, high = stats.ttest_1samp(ends, 0.814).confidence_interval(0.95)
+        assert (row["low"], row["high"]) == pytest.approx((low - 0.814, high - 0.814))
+        assert (row["verdict"], row["difference"]) == (word, pytest.approx(near - 0.814))
+        assert row["claim"] == "fixed (20) is as published"
+    (row,) = judge(some, {})
+    assert row["verdict"] == "not run" and row["n"] == [0, 0]
+
+
+def test_where_losses_are_compared_less_is_better():
+    claims = [claim("a better than b", margin=0.02), claim("b better than a", margin=0.02)]
+    some = experiment(arms="ab", claims=claims, measure="loss")
+    runs = {
+        arm: [run([0.1, 0.5], losses=[2.0, end + each]) for each in (-0.01, 0.01)]
+        for arm, end in (("a", 1.5), ("b", 1.7))
+    }
+    better, worse = judge(some, runs)
+    assert (better["verdict"], worse["verdict"]) == ("yes", "no")
+    assert better["difference"] == pytest.approx(-0.2) and better["high"] < 0
+    assert better["points"].startswith("-0.200 [-0.2")  # in nats
+    assert (better["holm"], worse["holm"]) == ("yes", "yes")
 
 
 def test_fewer_runs_than_planned_decide_nothing():
-    claim = Claim("control", "triangular2", "better than", "fixed")
+    asked = claim("triangular2 better than fixed")
     runs = {
         "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
     for planned, word, said in ((2, "yes", "2, 2"), (3, "undecided", "2 of 3, 2 of 3")):
-        (found,) = verdicts.verdicts(experiment(claims=[claim], seeds=planned), runs)
-        assert (found.word, found.runs) == (word, said)
-        assert found.holm == ("yes" if word == "yes" else "–")
+        (row,) = judge(experiment(claims=[asked], seeds=planned), runs)
+        assert (row["verdict"], row["n_text"]) == (word, said)
+        assert row["holm"] == ("yes" if word == "yes" else "–")
 
 
 def test_a_question_of_ours_is_answered_with_yes_or_no():
     pairs = [("triangular2", "fixed"), ("fixed", "triangular2")]
     claims = [
-        Claim(source, arm, "better than", other)
+        claim(f"{arm} better than {other}", source)
         for source in ("CLR Table 1", "control")
         for arm, other in pairs
     ]
@@ -149,15 +177,15 @@ def test_a_question_of_ours_is_answered_with_yes_or_no():
         "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
-    found = verdicts.verdicts(experiment(claims=claims), runs)
-    assert [each.word for each in found] == ["reproduced", "not reproduced", "yes", "no"]
-    assert all(each.decided and each.holm == "yes" for each in found)
+    rows = judge(experiment(claims=claims), runs)
+    assert [row["verdict"] for row in rows] == ["reproduced", "not reproduced", "yes", "no"]
+    assert all(row["holm"] == "yes" for row in rows)
 
 
 def test_more_seeds_after_a_look_are_said():
-    claim = Claim("control", "triangular2", "better than", "fixed")
-    (found,) = verdicts.verdicts(experiment(claims=[claim], second_look=("fixed",)), {})
-    assert found.looked and found.runs == "0 of 2, 0 of 2 (second look)"
+    asked = claim("triangular2 better than fixed")
+    (row,) = judge(experiment(claims=[asked], second_look=("fixed",)), {})
+    assert row["n_text"] == "0 of 2, 0 of 2 (second look)"
     with pytest.raises(ValueError, match="an arm of second_look of table1 must be one of"):
         experiment(second_look=("decay",))
 
@@ -165,11 +193,11 @@ def test_more_seeds_after_a_look_are_said():
 @pytest.mark.parametrize("relation", RELATIONS)
 @pytest.mark.parametrize("shift", [-0.02, -0.006, -0.003, 0.0, 0.003, 0.006, 0.02])
 @pytest.mark.parametrize("paired", [False, True])
-def test_the_level_is_where_the_rule_begins_to_decide(relation, shift, paired):
-    """Just above the level the interval of that level decides, just below it does not."""
+def test_the_p_value_is_where_the_rule_begins_to_decide(relation, shift, paired):
+    """Just above that level its interval decides, just below it does not."""
     ours = [shift + 0.7 + each for each in (0.001, -0.002, 0.0, 0.002)]
     others = [0.7, 0.701, 0.7, 0.699]
-    p = level(relation, ours, others, paired=paired)
+    p = p_value(relation, ours, others, paired=paired)
     test = stats.ttest_rel if paired else lambda *a: stats.ttest_ind(*a, equal_var=False)
 
     def decided(at):
@@ -191,18 +219,18 @@ def test_holms_correction():
 
 
 def test_the_published_difference_lies_inside_or_outside():
-    claim = TABLE1.claims[0]  # triangular2 and fixed, both published as 0.814
+    asked = TABLE1.claims[0]  # triangular2 and fixed, both published as 0.814
     runs = {
         "triangular2": [run([0.1, 0.5, a]) for a in (0.80, 0.81)],
         "fixed": [run([0.1, 0.3, a]) for a in (0.70, 0.71)],
     }
-    some = experiment(claims=[claim])  # it is called table1
-    (found,) = verdicts.verdicts(some, runs)
-    assert found.published == "+0.0 (outside)"
-    (found,) = verdicts.verdicts(some, runs | {"fixed": runs["triangular2"][::-1]})
-    assert found.published == "+0.0 (inside)"
+    some = experiment(claims=[asked])  # it is called table1
+    (row,) = judge(some, runs)
+    assert row["published"] == "+0.0 (outside)" and row["theirs"] == "81.4 / 81.4"
+    (row,) = judge(some, runs | {"fixed": runs["triangular2"][::-1]})
+    assert row["published"] == "+0.0 (inside)"
     assert list(verdicts.table(some, runs)["published"]) == ["+0.0 (outside)"]
-    middle = Claim("CLR abstract", "triangular2", "better than", "fixed", None, 10)
-    (found,) = verdicts.verdicts(experiment(claims=[middle]), runs)
-    assert found.published == "–"
+    middle = claim("triangular2 better than fixed", "CLR abstract", other_at=10)
+    (row,) = judge(experiment(claims=[middle]), runs)
+    assert row["published"] == row["theirs"] == "–"
     assert "published" not in verdicts.table(experiment(claims=[middle]), runs)

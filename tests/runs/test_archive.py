@@ -24,7 +24,7 @@ def histories(folder):
 
 def test_records_move_between_machines_as_one_file(store, tmp_path, monkeypatch, capsys):
     arguments = ["--experiment", "rehearsal", "--seeds", 1]
-    REHEARSAL.train(Store.usual(), seeds=1)
+    REHEARSAL.runs(Store.usual().train, seeds=1)
     file = tmp_path / "records.tar.gz"
     assert run(*arguments, "--export", file) == 0
     monkeypatch.setenv("CLR_RUNS", str(tmp_path / "other"))

@@ -37,7 +37,7 @@ def expected(tmp_path_factory):
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLR_RUNS", str(folder))
-        REHEARSAL.train(Store.usual(), seeds=2)
+        REHEARSAL.runs(Store.usual().train, seeds=2)
     torch.set_num_threads(threads)
     return histories(folder)
 
