@@ -59,8 +59,3 @@ def tell(processes: Iterable[psutil.Process], number: int):
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-
-
-def take_sigterm_as_ctrl_c():
-    """From now on SIGTERM raises KeyboardInterrupt, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -93,7 +93,8 @@ def test_a_command_that_is_shown(give, command):
 
 
 def test_the_commands_that_are_found_are_of_every_kind():
-    assert {command.split()[0] for command in SHOWN} == {"--help", *cli.cli.commands}
+    kinds = {command.split()[0] for command in SHOWN}
+    assert kinds == {"--help", "run", "sweep", "claims", "bench"}
     assert {"run --only 03", "sweep --record --import records.tar.gz"} <= set(SHOWN)
 
 

@@ -7,7 +7,7 @@ import threading
 import psutil
 import pytest
 
-from clr.interrupts import deferred, noted, take_sigterm_as_ctrl_c, tell
+from clr.interrupts import deferred, noted, tell
 
 
 def test_ctrl_c_waits_until_the_block_is_done():
@@ -52,13 +52,3 @@ def test_processes_are_told_and_those_that_are_gone_are_left_out():
     gone.wait()
     tell(processes, signal.SIGTERM)
     assert there.wait(20) == -signal.SIGTERM
-
-
-def test_sigterm_is_taken_as_ctrl_c():
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        take_sigterm_as_ctrl_c()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
