@@ -227,22 +227,10 @@ def bench(asked: argparse.Namespace) -> int:
     Example:
       python -m clr bench --against lightning --rounds 3
     """
-    import importlib.util
-    import itertools
+    from clr.bench import OTHERS, report
 
-    import torch
-
-    from clr.bench import gpu
-    from clr.bench import step as bench
-
-    others = [checks.one_of("--against", name, bench.OTHERS) for name in asked.against]
-    for name in [name for name in others if not importlib.util.find_spec(name)]:
-        print(f"{name} is not installed and left out")
-        others.remove(name)
-    report = bench.report(others, rounds=asked.rounds)
-    if torch.cuda.is_available():
-        report = itertools.chain(report, gpu.report(asked.rounds))
-    for line in report:
+    others = [checks.one_of("--against", name, OTHERS) for name in asked.against]
+    for line in report(others, asked.rounds):
         print(line, flush=True)
     return 0
 

@@ -10,8 +10,7 @@ import nbformat
 import papermill
 import pytest
 
-from clr import cli
-from clr.bench import step as bench
+from clr import bench, cli
 from clr.notebooks import execution, pages
 from clr.papers import EXPERIMENTS, readme, scoreboard, tables
 from clr.papers.cyclical import TABLE1
