@@ -10,8 +10,7 @@ import nbformat
 import papermill
 import pytest
 
-from clr import cli
-from clr.bench import step as bench
+from clr import bench, cli
 from clr.notebooks import execution, pages
 from clr.papers import EXPERIMENTS, readme, scoreboard, tables
 from clr.papers.cyclical import TABLE1
@@ -93,7 +92,8 @@ def test_a_command_that_is_shown(give, command):
 
 
 def test_the_commands_that_are_found_are_of_every_kind():
-    assert {command.split()[0] for command in SHOWN} == {"--help", *cli.cli.commands}
+    kinds = {command.split()[0] for command in SHOWN}
+    assert kinds == {"--help", "run", "sweep", "claims", "bench"}
     assert {"run --only 03", "sweep --record --import records.tar.gz"} <= set(SHOWN)
 
 

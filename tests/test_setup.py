@@ -152,7 +152,7 @@ def test_the_test_command_without_make_is_the_makefiles():
 
 
 def test_the_library_works_without_what_only_the_laboratory_needs():
-    assert {"torchvision", "sklearn", "scipy", "yaml", "click", "papermill"} <= LAB
+    assert {"torchvision", "sklearn", "scipy", "yaml", "papermill"} <= LAB
     done = subprocess.run(
         [sys.executable, "-c", BARE + LIBRARY], cwd=ROOT, capture_output=True, text=True
     )

@@ -11,13 +11,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import yaml
 
-from clr.interrupts import tell
 from clr.notebooks import parameters
 from clr.notebooks.progress import Progress
 from clr.paths import ROOT
@@ -181,7 +181,9 @@ def _run_all(tasks: Sequence[_Task], folder: Path, jobs: int) -> tuple[dict[str,
                 progress.draw()
         except KeyboardInterrupt:
             # the kernels are in sessions of their own, where Ctrl-C does not reach them
-            tell(psutil.Process().children(), signal.SIGINT)
+            for kernel in psutil.Process().children():
+                with suppress(psutil.NoSuchProcess):
+                    kernel.send_signal(signal.SIGINT)
             pool.shutdown(cancel_futures=True)
             raise
     return entries, failures

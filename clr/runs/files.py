@@ -8,13 +8,10 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from clr.interrupts import deferred
-
 _SEAL = 64 + 1  # a sha256 in hex and a newline
 FOR_RUNS = ". Set CLR_RUNS to another folder for runs"  # advice
 
 
-@deferred()
 def write(path: Path, content: bytes, advice: str = ""):
     """Write a file as a temporary one, which is synced and then renamed.
 

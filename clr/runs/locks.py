@@ -8,7 +8,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from clr.interrupts import deferred
 from clr.runs import files
 
 
@@ -50,7 +49,6 @@ class lock:
         for file in self.path.parent.glob(self.leftovers):
             file.unlink(missing_ok=True)
 
-    @deferred()
     def __exit__(self, *_):
         # it can be removed while it is held: a waiting process looks for the record next
         try:

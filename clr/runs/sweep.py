@@ -16,11 +16,10 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 
-import psutil
 import torch
 
-from clr import interrupts
 from clr.printing import duration
 from clr.runs import locks
 from clr.runs.store import Store, load_once
@@ -223,11 +222,14 @@ def _stop(executor: Executor, futures):
     for future in futures:
         future.cancel()
     ours = isinstance(executor, ProcessPoolExecutor)
-    children = psutil.Process().children() if ours else []
+    children = multiprocessing.active_children() if ours else []
     if os.name != "nt":  # on Windows the console has sent it to them
-        interrupts.tell(children, signal.SIGINT)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGINT)
     try:
         executor.shutdown(wait=ours)
     except KeyboardInterrupt:
-        interrupts.tell(children, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+        for child in children:
+            child.kill()
         raise

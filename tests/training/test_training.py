@@ -272,7 +272,7 @@ def test_bad_configs_are_named(values, says):
 def test_a_step_reuses_the_memory_of_the_step_before():
     script = """
 import resource
-from clr.bench import step as bench
+from clr import bench
 training = bench.Training(bench.CONFIG, bench.pixels(1000))
 faults = []
 for _ in range(4):  # the first ones are the warm-up
