@@ -309,9 +309,10 @@ def _list(name: str, value: Any) -> list | tuple:
 
 def _saved(name: str, value: Any) -> tuple[Policy, ...] | Policy | None:
     """The policies, or the policy of the momentum, of a state."""
+    several = _list(name, value) if name == "policy" else ()
     try:
         if name == "policy":
-            return tuple(policy_from_dict(each) for each in _list(name, value))
+            return tuple(policy_from_dict(each) for each in several)
         return None if value is None else policy_from_dict(value)
     except (TypeError, ValueError) as error:
         raise type(error)(f"state_dict['{name}']: {error}") from None

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from clr.bench.scheduler import scheduler_report
 from clr.policies import Triangular
 from clr.training import RunConfig, Training
 from clr.training.batches import Batches
@@ -276,3 +277,4 @@ def report(against: list[str], rounds: int = 7, steps: int = 20) -> Iterator[str
     yield f"  testing every 500 iterations takes {share:.1f} % of the training time"
     yield f"  and {100 * least / 500:.1f} % of its operations"
     yield f"  peak memory {peak_memory() / 1e9:.2f} GB"
+    yield from scheduler_report(rounds)
