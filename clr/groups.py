@@ -48,23 +48,24 @@ def multipliers(groups: Sequence[Mapping[str, Any]]) -> list[float]:
     group without `lr_mult` has 1, and if there are several, a warning says so.
     """
     own = [own_multiplier(group, i) for i, group in enumerate(groups)]
+    given = [1.0 if mult is None else mult for mult in own]
+    if len(groups) == 1 or None not in own:
+        return given  # without reading lrs back from a GPU
     rates = [lr_of(group, i) for i, group in enumerate(groups)]
     if not any(rates):
         rates = [lr_of(group, i, "initial_lr") for i, group in enumerate(groups)]
-    without = [rate for rate, mult in zip(rates, own, strict=True) if mult is None]
-    if not any(rates) and len(without) > 1:
-        warnings.warn(
-            f"the lr of each of the optimizer's {len(groups)} parameter groups is 0 and gives "
-            "no ratio between them: all without lr_mult get the same rate; set "
-            "group['lr_mult'] in optimizer.param_groups for another",
-            stacklevel=3,
-        )
-    if not any(rates) or len(groups) == 1:
-        return [1.0 if mult is None else mult for mult in own]
-    first = next((rate for rate in without if rate), 1.0)
-    return [
-        rate / first if mult is None else mult for rate, mult in zip(rates, own, strict=True)
-    ]
+    if not any(rates):
+        if own.count(None) > 1:
+            warnings.warn(
+                f"the lr of each of the optimizer's {len(groups)} parameter groups is 0 and "
+                "gives no ratio between them: all without lr_mult get the same rate; set "
+                "group['lr_mult'] in optimizer.param_groups for another",
+                stacklevel=3,
+            )
+        return given
+    both = list(zip(rates, own, strict=True))
+    first = next((rate for rate, mult in both if rate and mult is None), 1.0)
+    return [rate / first if mult is None else mult for rate, mult in both]
 
 
 class Groups:
@@ -154,7 +155,7 @@ class Groups:
             _warn_of_no_ratio(i, now)
             return own, factor
         if not own:
-            return now / self.rates[i], factor
+            return now / self.rates[i], 1.0
         if now > _ROUNDED * highest:
             raise ValueError(
                 f"lr of parameter group {i} must not be raised above {highest:g}, the rate of "
