@@ -193,6 +193,7 @@ class PolicyLR(LRScheduler):
         self._begins = self._step_count == 0  # also when a SequentialLR begins with this one
         try:
             super().step(epoch)
+            self._last_lr = self._set(self._groups.rates)  # torch has written tensors again
         except Exception:
             self.last_epoch, self._step_count = before
             raise
