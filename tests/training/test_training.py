@@ -248,7 +248,6 @@ def test_config_is_a_value():
         ({"policy": 0.1}, "policy must be a clr Policy; got 0.1"),
         ({"bn_fraction": 1.0}, "bn_fraction must be at least 0 and below 1"),
         ({"ghost_batch": 0}, "ghost_batch must be a whole number, at least 1; got 0"),
-        ({"batch_size": 10**400}, r"batch_size must be a whole .*; got about 10\*\*400"),
         ({"momentum_policy": 0.1}, "momentum_policy must be a clr Policy"),
         ({"policy": RangeRamp(0, 1, 10)}, "iteration 20 is past the end"),
         ({"momentum_policy": RangeRamp(0, 0.9, 10)}, "iteration 20 is past the end"),
