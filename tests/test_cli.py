@@ -1,4 +1,6 @@
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +13,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from clr import cli
 from clr.notebooks import execution as runner
-from clr.notebooks.progress import Progress
 from clr.papers import scoreboard
 
 
@@ -70,22 +71,17 @@ def test_a_failure_is_named_and_the_others_still_run(notebooks, tmp_path, capsys
     assert "://" not in page.replace('"http://www.w3.org/1998/Math/MathML"', "")
 
 
-def test_parameters_reach_the_notebooks(notebooks, tmp_path, monkeypatch):
-    begun, begin_cell = [], Progress.begin_cell
-
-    def noted(self, name):
-        begun.append(f"{name}: {self.begun.get(name, 0) + 1} of {self.cells[name]}")
-        begin_cell(self, name)
-
-    monkeypatch.setattr(Progress, "begin_cell", noted)
+def test_parameters_reach_the_notebooks(notebooks, tmp_path):
     assert run("--out", tmp_path / "r", "--only", "02", "-p", "n", "2", "--jobs", "2") == 0
     assert [p.name for p in (tmp_path / "r/quick,n=2").glob("*.ipynb")] == ["02_bad.ipynb"]
-    assert begun == [f"02_bad: {number} of 4" for number in (1, 2, 3, 4)]
     (notebooks / "params/quick/02_bad.yaml").write_text("n: 2\n")
     assert run("--out", tmp_path / "r", "--only", "02") == 0
     assert run("--out", tmp_path / "r", "--only", "01") == 0
     index = (tmp_path / "r/quick/index.html").read_text()
     assert index.index("1  Good") < index.index("2  Bad")  # the earlier one is kept
+    first = (tmp_path / "r/quick/01_good.html").read_text()
+    assert 'href="index.html"' in first and 'href="02_bad.html" rel="next">2  Bad<' in first
+    assert 'rel="prev"' not in first
 
 
 @pytest.mark.parametrize(
@@ -117,18 +113,42 @@ def test_a_results_folder_that_cannot_be_written(notebooks, tmp_path, capsys):
     assert "cannot write results to" in err and "give another folder with --out" in err
 
 
-def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_path):
-    notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
+def start(notebooks, *args, **options):
+    """The command in a process of its own."""
     script = f"""
 from pathlib import Path
 from clr import cli
 from clr.notebooks import execution
 execution.NOTEBOOKS = Path({str(notebooks)!r})
-raise SystemExit(cli.main(["run", "--only", "03", "01", "--out", {str(tmp_path)!r}]))
+raise SystemExit(cli.main(["run", *{list(map(str, args))}]))
 """
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, text=True
+    return subprocess.Popen([sys.executable, "-u", "-c", script], text=True, **options)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX terminal")
+def test_a_terminal_shows_a_bar_of_cells(notebooks, tmp_path):
+    import termios
+
+    ours, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (40, 100))
+    process = start(
+        notebooks, "--only", "01", "--out", tmp_path, stdout=terminal, stderr=terminal
     )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's sign that the other end is closed
+        while more := os.read(ours, 10_000):
+            shown += more
+    os.close(ours)
+    assert process.wait() == 0
+    bars = [state for state in re.split(r"[\r\n]", shown.decode()) if "01_good: " in state]
+    assert "| 0/4" in bars[0] and "| 0/4" not in bars[-2]
+    assert bars[-1].startswith("[1/1] 01_good: done in")
+
+
+def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_path):
+    notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
+    process = start(notebooks, "--only", "03", "01", "--out", tmp_path, stdout=subprocess.PIPE)
     lines = iter(process.stdout.readline, "")
     assert any("01_good: done" in line for line in lines)
     partial = tmp_path / "quick" / ".03_long.partial.ipynb"
