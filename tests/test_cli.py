@@ -146,8 +146,17 @@ def test_a_terminal_shows_a_bar_of_cells(notebooks, tmp_path):
     assert bars[-1].startswith("[1/1] 01_good: done in")
 
 
-def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_path):
-    notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
+DEAF = """
+import signal
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("first", ["", DEAF], ids=["", "deaf"])
+def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_path, first):
+    notebook(notebooks / "03_long.ipynb", "3  Long", f"import time{first}\ntime.sleep(100)")
     process = start(notebooks, "--only", "03", "01", "--out", tmp_path, stdout=subprocess.PIPE)
     lines = iter(process.stdout.readline, "")
     assert any("01_good: done" in line for line in lines)
@@ -162,6 +171,22 @@ def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_pa
     assert kernels and not any(kernel.is_running() for kernel in kernels)
     assert {path.name for path in (tmp_path / "quick").glob("*.ipynb")} == {"01_good.ipynb"}
     assert not partial.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("seconds", [0, 0.5, 1, 1.5])
+def test_ctrl_c_is_not_lost_while_a_kernel_starts(notebooks, tmp_path, seconds):
+    notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = start(notebooks, "--only", "03", "--out", tmp_path, **pipes)
+    while not (kernels := psutil.Process(process.pid).children()):
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and out.count("\n") == 3 and err == ""
+    assert not any(kernel.is_running() for kernel in kernels)
+    assert not list((tmp_path / "quick").iterdir())
 
 
 @pytest.mark.parametrize(

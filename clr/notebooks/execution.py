@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import yaml
 
-from clr.interrupts import tell
+from clr.interrupts import noted
 from clr.notebooks import parameters
 from clr.paths import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
+GRACE = 2.5  # the seconds that a training has to save a checkpoint when the run is stopped
 
 
 def _notebooks(only: Sequence[str]) -> list[Path]:
@@ -111,11 +113,28 @@ def _keep(partial: Path, folder: Path, name: str, failed: bool) -> Path:
     return partial.replace(kept)
 
 
-def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
-    """Run the notebooks, `jobs` at a time, and write the pages; returns how many failed.
+def _stop(futures: Iterable[Future]):
+    """End all kernels, and return when none is left.
 
-    KeyboardInterrupt stops the kernels.
+    The kernels are in sessions of their own, where Ctrl-C does not reach them. SIGINT would be
+    lost while a kernel starts, SIGTERM ends it; and a training saves a checkpoint after either.
+    What still runs after `GRACE` seconds, or at a second Ctrl-C, is killed.
     """
+    told, deadline = set(), time.monotonic() + GRACE
+    with noted() as again:
+        while not all(future.done() for future in futures):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if again.came or time.monotonic() > deadline:
+                        process.kill()
+                    elif process not in told:  # a second signal would end the training at once
+                        process.terminate()
+                        told.add(process)
+            time.sleep(0.1)
+
+
+def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
+    """Run the notebooks, `jobs` at a time, and write the pages; returns how many failed."""
     from tqdm import tqdm
 
     from clr.notebooks import pages
@@ -144,9 +163,8 @@ def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
                 with tqdm.external_write_mode():  # the bars are below
                     print(f"[{ended}/{len(tasks)}] {name}: {said}", flush=True)
     except KeyboardInterrupt:
-        # the kernels are in sessions of their own, where Ctrl-C does not reach them
-        tell(psutil.Process().children(), signal.SIGINT)
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        _stop(futures)
         raise
     finally:
         for path in partial.values():
@@ -179,6 +197,7 @@ def run(
     # each job gets its share of the cores; kernels inherit the environment
     threads = max(1, (os.cpu_count() or 1) // jobs)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised, too
     try:
         failed = _run_all(tasks, folder, jobs)
     except KeyboardInterrupt:
