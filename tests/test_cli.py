@@ -125,6 +125,32 @@ raise SystemExit(cli.main(["run", *{list(map(str, args))}]))
     return subprocess.Popen([sys.executable, "-u", "-c", script], text=True, **options)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
+@pytest.mark.parametrize("too_large", ["01_good.ipynb", "01_good.html"])
+def test_where_a_file_cannot_be_written_all_are_whole_or_missing(
+    notebooks, tmp_path, capsys, too_large
+):
+    import resource
+
+    assert run("--out", tmp_path) == 1
+    folder = tmp_path / "quick"
+    limit = (folder / too_large).stat().st_size - 1
+    limits = (limit, limit)  # the limit of a file stands for a full disk
+    process = start(
+        notebooks, "--out", tmp_path, stderr=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+    )  # fmt: skip
+    err = process.communicate(timeout=100)[1]
+    assert process.returncode == 1 and err.count("\n") == 1
+    assert err.startswith("clr run: [Errno 27] File too large; results are written to ")
+    for path in folder.rglob("*"):
+        assert path.name == "figures" or path.suffix in (".html", ".ipynb", ".png")
+        if path.suffix == ".html":
+            assert path.read_text().endswith("</html>")
+        if path.suffix == ".ipynb":
+            nbformat.validate(nbformat.read(path, as_version=4))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX terminal")
 def test_a_terminal_shows_a_bar_of_cells(notebooks, tmp_path):
     import termios

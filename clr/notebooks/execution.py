@@ -134,7 +134,10 @@ def _stop(futures: Iterable[Future]):
 
 
 def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
-    """Run the notebooks, `jobs` at a time, and write the pages; returns how many failed."""
+    """Run the notebooks, `jobs` at a time, and write the pages; returns how many failed.
+
+    What ends it early (OSError if something cannot be written) ends all kernels.
+    """
     from tqdm import tqdm
 
     from clr.notebooks import pages
@@ -152,6 +155,8 @@ def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
             done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
                 name, error = futures[future], future.exception()
+                if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                    raise error  # not a fault of this notebook
                 kept = _keep(partial[name], folder, name, failed=error is not None)
                 if error:
                     failures[name] = _message(error)
@@ -162,7 +167,7 @@ def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
                 ended += 1
                 with tqdm.external_write_mode():  # the bars are below
                     print(f"[{ended}/{len(tasks)}] {name}: {said}", flush=True)
-    except KeyboardInterrupt:
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         _stop(futures)
         raise
@@ -203,5 +208,9 @@ def run(
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, the same command goes on from there")
         return 130
+    except OSError as error:
+        where = f"results are written to {folder}; give another folder with --out"
+        print(f"clr run: {error}; {where}", file=sys.stderr)
+        return 1
     print(f"{folder / 'index.html'} written, {time.monotonic() - start:.0f} s in all")
     return 1 if failed else 0

@@ -67,6 +67,16 @@ def _exporter() -> HTMLExporter:
     )
 
 
+def _write(path: Path, content: bytes):
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _title(notebook) -> str:
     """The first heading of a notebook."""
     text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
@@ -76,21 +86,21 @@ def _title(notebook) -> str:
 def _write_figures(folder: Path, name: str, notebook) -> list[str]:
     """Write figures/NAME-1.png, … and return these names."""
     (folder / "figures").mkdir(exist_ok=True)
-    for stale in folder.glob(f"figures/{name}-*.png"):
-        stale.unlink()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     figures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
     names = [f"figures/{name}-{number}.png" for number in range(1, len(figures) + 1)]
     for file, figure in zip(names, figures, strict=True):
-        (folder / file).write_bytes(base64.b64decode(figure))
+        _write(folder / file, base64.b64decode(figure))
+    for stale in set(folder.glob(f"figures/{name}-*.png")) - {folder / file for file in names}:
+        stale.unlink()
     return names
 
 
-def write(folder: Path, failures: Mapping[str, str]) -> Path:
+def write(folder: Path, failures: Mapping[str, str]):
     """Write a page for each executed notebook in `folder`, and index.html with links to them.
 
-    `failures` are the messages of the notebooks that failed, by name. Returns the path of
-    index.html.
+    `failures` are the messages of the notebooks that failed, by name. Each file is written
+    whole or not at all; raises OSError if one cannot be written.
     """
     notebooks = {
         path.stem: nbformat.read(path, as_version=4)
@@ -111,7 +121,7 @@ def write(folder: Path, failures: Mapping[str, str]) -> Path:
     for previous, chapter, following in neighbours:
         shown = {"title": chapter["title"], "previous": previous, "next": following}
         page, _ = exporter.from_notebook_node(notebooks[chapter["name"]], shown)
-        (folder / chapter["page"]).write_text(page, encoding="utf-8")
+        _write(folder / chapter["page"], page.encode())
     for name, message in failures.items():
         file = f"{name}.failed.ipynb"
         so_far = file if (folder / file).exists() else None
@@ -120,6 +130,4 @@ def write(folder: Path, failures: Mapping[str, str]) -> Path:
     exporter.template_file = "front.html.j2"
     shown = {"title": f"Cyclical learning rates: {folder.name}", "chapters": chapters}
     page, _ = exporter.from_notebook_node(new_notebook(), shown)
-    index = folder / "index.html"
-    index.write_text(page, encoding="utf-8")
-    return index
+    _write(folder / "index.html", page.encode())
