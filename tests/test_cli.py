@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import re
 import signal
@@ -82,6 +83,23 @@ def test_parameters_reach_the_notebooks(notebooks, tmp_path):
     first = (tmp_path / "r/quick/01_good.html").read_text()
     assert 'href="index.html"' in first and 'href="02_bad.html" rel="next">2  Bad<' in first
     assert 'rel="prev"' not in first
+
+
+def test_the_environment_changes_neither_the_kernel_nor_its_figures(
+    notebooks, tmp_path, monkeypatch
+):
+    other = tmp_path / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    command = ["no-such-python", "-f", "{connection_file}"]
+    (other / "kernel.json").write_text(
+        json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    check = f"import sys\nassert sys.executable == {sys.executable!r}"
+    notebook(notebooks / "03_own.ipynb", "3  Own", check)
+    assert run("--out", tmp_path, "--only", "01", "03") == 0
+    assert (tmp_path / "quick" / "figures" / "01_good-1.png").exists()
 
 
 @pytest.mark.parametrize(

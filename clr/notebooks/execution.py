@@ -79,6 +79,8 @@ def _execute(notebook: Path, values: dict, partial: Path) -> float:
     import papermill
     from traitlets.config import Config
 
+    from clr.notebooks.kernel import Kernel
+
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="clr-") as sockets:
         # sockets in a separate folder: no TCP port is opened, and kernels share no socket
@@ -88,6 +90,7 @@ def _execute(notebook: Path, values: dict, partial: Path) -> float:
             partial,
             parameters=values,
             progress_bar={"desc": notebook.stem, "leave": False, "disable": None},
+            kernel_manager_class=Kernel,
             config=Config({"KernelManager": kernel}),
         )
     code = [c for c in executed.cells if c.cell_type == "code" and c.source.strip()]
