@@ -32,6 +32,7 @@ env: $(READY)  ## only make the environment
 
 notebooks: $(READY)  ## execute the committed notebooks in place, strip what differs each time, update README.md
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace --log-level ERROR \
+	  --ExecutePreprocessor.kernel_manager_class=clr.notebooks.kernel.Kernel \
 	  --NotebookExporter.preprocessors=clr.notebooks.pages.SmallFigures notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count --keep-id --extra-keys \
 	  "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \

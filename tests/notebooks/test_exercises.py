@@ -321,7 +321,7 @@ def test_cells_are_short_explained_and_without_outputs(path):
 @each
 def test_parameters_are_declared_and_checked(path):
     first, second = code(path)[:2]
-    assert first.metadata.tags == ["parameters"] and parameters.declared(first.source)
+    assert first.metadata.tags == ["parameters"] and parameters.declared(path)
     assert "check_notebook(globals())" in second.source
 
 

@@ -124,6 +124,7 @@ def test_the_first_code_cell_declares_the_parameters(path):
     assert all(isinstance(ast.literal_eval(node.value), int | float | str) for node in tree)
     assert all("  # " in line for line in first.source.splitlines())
     assert "check_notebook(globals())" in second.source
+    assert list(parameters.declared(path)) == [node.target.id for node in tree]
 
 
 def test_no_definition_appears_in_two_notebooks():
@@ -161,7 +162,7 @@ def test_links_lead_somewhere():
     "file", sorted(NOTEBOOKS.glob("params/*/*.yaml")), ids=lambda f: f"{f.parent.name}-{f.stem}"
 )
 def test_parameter_files_fit_their_notebooks(file):
-    kinds = parameters.declared(cells(NOTEBOOKS / f"{file.stem}.ipynb")[0].source)
+    kinds = parameters.declared(NOTEBOOKS / f"{file.stem}.ipynb")
     assert parameters.from_file(file, kinds) == yaml.safe_load(file.read_text())
 
 

@@ -1,13 +1,20 @@
+import nbformat
 import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_notebook
 
 from clr.notebooks.parameters import check, check_notebook, declared, from_file
 
 KINDS = {"rate": "float", "steps": "int", "data": "str", "live": "bool"}
 
 
-def test_declared():
+def test_declared(tmp_path):
     source = "a: int = 1  # one\nb: str = 'x'\n"
-    assert declared(source) == {"a": "int", "b": "str"}
+    cell = new_code_cell(source, metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    assert declared(tmp_path / "one.ipynb") == {"a": "int", "b": "str"}
 
 
 @pytest.mark.parametrize(
@@ -61,5 +68,6 @@ def test_files(tmp_path):
     list_.write_text("- 1\n")
     with pytest.raises(ValueError, match="must hold 'name: value' lines"):
         from_file(list_, KINDS)
-    with pytest.raises(ValueError, match="missing.yaml"):
-        from_file(tmp_path / "missing.yaml", KINDS)
+    bad.write_text("rate: [1")
+    with pytest.raises(yaml.YAMLError, match=r"bad.yaml"):
+        from_file(bad, KINDS)
