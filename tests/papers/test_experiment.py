@@ -328,7 +328,7 @@ def test_superconvergence_has_the_settings_of_the_authors_logs():
         for arm, (c,) in arms.items():
             times = 8 if arm.startswith("step") and "squ" not in arm else 1
             assert c.iterations == times * cycle
-            assert c.ghost_batch == (None if "whole" in arm else 125) and c.flip and not c.crop
+            assert c.ghost_batch == (None if "whole" in arm else 125) and c.flip
             assert c.weight_decay == 0.0001
             assert c.bn_fraction == (0.999 if arm == "step" else 0.95), arm
 
