@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import re
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterable
@@ -35,6 +36,27 @@ def shown(value: object) -> str:
     )
 
 
+def text_hint(value: object, kind: Callable[[float], float] = float, more: str = "") -> str:
+    """How to write a number that came as text, and `more`; '' for any other value.
+
+    `kind` is int or float.
+    """
+    if not isinstance(value, str):
+        return ""
+    try:
+        number = kind(float(value))
+    except (ValueError, OverflowError):
+        return ""
+    if number != float(value) or math.isinf(number):  # NaN differs from itself
+        return ""
+    written = repr(number)
+    if "." not in written:
+        written = written.replace("e", ".0e")  # YAML reads 1e-05 as text
+    if "e" in value.lower() and not re.search(r"\.\d*e[-+]", value.lower()):
+        return f" (YAML reads {value} as text; write {written}{more})"
+    return f" (it came as text; write {written} without quotes{more})"
+
+
 def _exact(value: Any) -> Any:
     """`value` as an integer, fraction or float, which Python compares without rounding."""
     return value if isinstance(value, numbers.Rational) else float(value)
@@ -43,7 +65,9 @@ def _exact(value: Any) -> Any:
 def real(name: str, value: object, low: float, high: float, allowed: str) -> float:
     """A finite number from `low` to `high`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, {allowed}; got {shown(value)}")
+        raise TypeError(
+            f"{name} must be a number, {allowed}; got {shown(value)}{text_hint(value)}"
+        )
     if not low <= _exact(value) <= high:  # also refuses NaN
         raise ValueError(f"{name} must be {allowed}; got {shown(value)}")
     return float(value)
