@@ -35,7 +35,7 @@ notebooks: $(READY)  ## execute the committed notebooks in place, strip what dif
 	  --ExecutePreprocessor.kernel_manager_class=clr.notebooks.kernel.Kernel \
 	  --NotebookExporter.preprocessors=clr.notebooks.pages.SmallFigures notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count --keep-id --extra-keys \
-	  "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
+	  "metadata.language_info.version metadata.papermill cell.metadata.papermill cell.metadata.execution" \
 	  notebooks/*.ipynb
 	$(BIN)/python -m clr claims --readme
 

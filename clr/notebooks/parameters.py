@@ -7,10 +7,11 @@ warns of an unknown name and accepts any type; the checks here refuse both.
 from __future__ import annotations
 
 import ast
-from contextlib import suppress
 from pathlib import Path
 
 import yaml
+
+from clr.checks import text_hint
 
 _TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
 
@@ -41,16 +42,11 @@ def _fits(value, kind: str) -> bool:
 
 
 def _hint(value, kind: str) -> str:
-    """How to write a number that YAML reads as text."""
-    if isinstance(value, str) and kind in ("int", "float"):
-        with suppress(ValueError, OverflowError):
-            number = float(value) if kind == "float" else int(float(value))
-            text = repr(number)
-            if "." not in text:  # YAML reads 1e-05 as text, too
-                text = text.replace("e", ".0e")
-            if number == float(value) and yaml.safe_load(text) == number:
-                return f" (YAML reads {value} as text; write {text})"
-    return ""
+    """How to give a number that came as text."""
+    if kind not in ("int", "float"):
+        return ""
+    more = "; papermill passes numbers with -p, text with -r"
+    return text_hint(value, int if kind == "int" else float, more)
 
 
 def check_notebook(namespace: dict):

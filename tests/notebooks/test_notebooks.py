@@ -8,6 +8,7 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from nbconvert.exporters import ScriptExporter
 
 from clr.notebooks import parameters
 from clr.notebooks.execution import NOTEBOOKS
@@ -72,6 +73,16 @@ def test_valid_executed_in_order_and_small(path):
     assert path.stat().st_size < 300_000
     for cell in notebook.cells:
         assert set(cell.metadata) <= {"tags"}
+
+
+@pytest.mark.parametrize(
+    "path", [*ALL, *NOTEBOOKS.glob("exercises/*.ipynb")], ids=lambda path: path.stem
+)
+def test_it_says_that_it_is_python_but_not_which(path):
+    """So nbconvert writes a script NAME.py, and another Python does not change the file."""
+    _, resources = ScriptExporter().from_filename(str(path))
+    assert resources["output_extension"] == ".py"
+    assert "version" not in nbformat.read(path, as_version=4).metadata.language_info
 
 
 @each
