@@ -99,11 +99,11 @@ class Groups:
     def look(self, *, afresh: bool = False) -> None:
         """Take in what has changed in the groups since `set`, before the next `set`.
 
-        An lr that another scheduler has changed gives the group's factor, and the lr that a
-        frozen group is given its ratio. A group that was added has the ratio of its lr to the
-        rate, or if it has the optimizer's default lr, to the first lr of the other groups. With
-        `afresh` there is no factor. Raises TypeError or ValueError for a wrong `lr_mult`, and
-        ValueError for an lr above the rate; then nothing has changed.
+        An lr that another scheduler has changed gives the group's factor; `afresh` sets all
+        factors to 1. A group that was added, or a frozen one that was given an lr, gets the
+        ratio of its lr to the rate. A group that was added with the optimizer's default lr gets
+        its ratio to the first group's lr at the start. Raises TypeError or ValueError for a
+        wrong `lr_mult`, and ValueError for an lr above the rate; then nothing has changed.
         """
         if not afresh and not self._changed():
             return
@@ -151,11 +151,11 @@ class Groups:
         now, highest = lr_of(group, i), self.rates[i] * own
         if now == was:
             return own, factor
-        if not self.rates[i]:
-            _warn_of_no_ratio(i, now)
-            return own, factor
         if not own:
-            return now / self.rates[i], 1.0
+            return _ratio(i, now, self.rates[i]), 1.0
+        if not highest:
+            _warn_of_no_ratio(i, now, highest)
+            return own, factor
         if now > _ROUNDED * highest:
             raise ValueError(
                 f"lr of parameter group {i} must not be raised above {highest:g}, the rate of "
@@ -173,10 +173,7 @@ class Groups:
         if lr == lr_of(self.optimizer.defaults, i):  # it was added without an lr
             initial = lr_of(self.optimizer.param_groups[first], first, "initial_lr")
             return lr / initial if initial else 1.0
-        if not rate:
-            _warn_of_no_ratio(i, lr)
-            return 1.0 if lr else 0.0
-        return lr / rate
+        return _ratio(i, lr, rate)
 
     def state(self) -> list[dict[str, float]]:
         """Each group's own multiplier, factor and lr as it was set, as JSON values."""
@@ -225,11 +222,20 @@ def _seen(lr: Any) -> tuple[Tensor, int] | None:
     return (lr, lr._version) if isinstance(lr, Tensor) else None
 
 
-def _warn_of_no_ratio(index: int, lr: float) -> None:
+def _ratio(index: int, lr: float, rate: float) -> float:
+    """The ratio of an lr that a group was given to the rate; 1, with a warning, if above."""
+    if rate and lr <= _ROUNDED * rate:
+        return lr / rate
+    _warn_of_no_ratio(index, lr, rate)
+    return 1.0 if lr else 0.0
+
+
+def _warn_of_no_ratio(index: int, lr: float, rate: float) -> None:
     warnings.warn(
-        f"the lr of parameter group {index} was set to {lr:g} while the policy's rate is 0, so "
-        "that it gives no ratio; set group['lr_mult'] in optimizer.param_groups",
-        stacklevel=5,
+        f"the lr of parameter group {index} was set to {lr:g} where the policy's rate is "
+        f"{rate:g}, so it is not taken as a share of that rate; set group['lr_mult'] in "
+        "optimizer.param_groups for another rate than the policy's",
+        stacklevel=6,
     )
 
 

@@ -54,14 +54,15 @@ class PolicyLR(LRScheduler):
 
     **Parameter groups.** A group keeps the ratio of its lr to that of the first group whose lr
     is not 0, so a frozen group (lr 0) stays frozen. `lr_mult` in a group (timm's `lr_scale`)
-    replaces the ratio. A group that is added later has the ratio of its lr to the rate at that
-    moment. Otherwise, the optimizer's lr plays no part. `policy` may also be a list, one policy
-    per group, each multiplied only by the group's `lr_mult`.
+    replaces the ratio. A group that is added later with an lr below the rate of that moment
+    keeps that ratio; where an lr gives no ratio, a warning names `lr_mult`. The optimizer's lr
+    plays no other part. `policy` may also be a list, one policy per group, each multiplied by
+    the group's `lr_mult` alone.
 
-    **Other schedulers.** What others multiply a group's lr by is kept, as PyTorch's own
-    schedulers keep it: in a `ChainedScheduler`, or with `ReduceLROnPlateau` beside this one.
-    Build PolicyLR first. ValueError if something raises the lr above the policy's. For one
-    schedule after another use `Stages` or `SequentialLR`.
+    **Other schedulers.** What another scheduler multiplies a group's lr by is kept, in a
+    `ChainedScheduler` or with `ReduceLROnPlateau` beside this one; build PolicyLR before it.
+    ValueError if something raises an lr above the policy's rate. For one schedule after another
+    use `Stages` or `SequentialLR`.
 
     `momentum` is also a policy (such as `CyclicalMomentum`) and sets the momentum, which is
     `betas[0]` for the Adam family. Without it the momentum does not change. ValueError is

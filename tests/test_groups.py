@@ -196,13 +196,18 @@ def test_a_group_that_was_added_just_before_the_state_was_saved():
     assert rates(again, 20) == times(1, 0.1, first=5)
 
 
-def test_a_group_that_is_added_while_the_rate_is_0_has_a_warning():
+@pytest.mark.parametrize(
+    ("lr", "after", "ratio"),
+    [(0.01, 10, 1), (1.0, 2, 1), (0.0, 10, 0)],  # after 10 iterations the rate is 0
+)
+def test_a_warning_where_the_lr_of_an_added_group_is_no_share_of_the_rate(lr, after, ratio):
     scheduler = PolicyLR(sgd({}), Triangular(0.0, 0.1, 5))
-    rates(scheduler, 10)
-    scheduler.optimizer.add_param_group(body(lr=0.01))
-    with pytest.warns(UserWarning, match=r"lr of parameter group 1 .*rate is 0.*\['lr_mult'\]"):
+    rates(scheduler, after)
+    scheduler.optimizer.add_param_group(body(lr=lr))
+    with pytest.warns(UserWarning, match=r"lr of parameter group 1 .* rate is .*\['lr_mult'\]"):
         scheduler.step()
-    assert scheduler.get_last_lr() == pytest.approx([0.02, 0.02])
+    rate = scheduler.get_last_lr()[0]
+    assert rate > 0 and scheduler.get_last_lr()[1] == ratio * rate
 
 
 def test_a_frozen_group_is_unfrozen_by_its_lr():

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from clr.policies import Fixed, Triangular
-from clr.training import SECOND, RunConfig, Training, datasets, models
+from clr.training import SECOND, RunConfig, Training, load, models
 
-DIGITS = datasets.load("digits")
+DIGITS = load("digits")
 SHORT = RunConfig(
     Triangular(0.01, 0.1, 10),
     40,
