@@ -40,16 +40,17 @@ def lr_of(group: Mapping[str, Any], index: int, name: str = "lr") -> float:
     return checks.rate(f"{name} of parameter group {index}", float(group.get(name, 0.0)))
 
 
-def multipliers(groups: Sequence[Mapping[str, Any]]) -> list[float]:
+def multipliers(groups: Sequence[Mapping[str, Any]], no_ratios: bool = False) -> list[float]:
     """What the rate is multiplied by in each of an optimizer's parameter groups.
 
     An only group without `lr_mult` has 1. Where a scheduler has set every lr to 0, as a warm-up
     does at its start, the groups' `initial_lr` is used instead. Where this is 0, too, each
-    group without `lr_mult` has 1, and if there are several, a warning says so.
+    group without `lr_mult` has 1, and if there are several, a warning says so. With `no_ratios`
+    only `lr_mult` counts.
     """
     own = [own_multiplier(group, i) for i, group in enumerate(groups)]
     given = [1.0 if mult is None else mult for mult in own]
-    if len(groups) == 1 or None not in own:
+    if no_ratios or len(groups) == 1 or None not in own:
         return given  # without reading lrs back from a GPU
     rates = [lr_of(group, i) for i, group in enumerate(groups)]
     if not any(rates):

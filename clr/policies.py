@@ -210,7 +210,7 @@ class Policy(ABC):
         if self.end is None or not t.size or t.max() < self.end:
             return t
         if self.past_end == "cycle":
-            return t % self.end
+            return t % max(self.end, 1)
         if self.past_end == "raise" and t.max() > self.end:
             raise ValueError(
                 f"iteration {t.max()} is past the end of {self.name} at {self.end}; "
@@ -595,11 +595,14 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
 
 @dataclass(frozen=True, repr=False)
 class RangeRamp(Policy, name="range_ramp"):
-    """The LR range test's ramp: `base_lr` at 0, `max_lr` at `iterations` (CLR 3.3)."""
+    """The LR range test's ramp: `base_lr` at 0, `max_lr` at `iterations` (CLR 3.3).
+
+    A ramp of 0 iterations, such as no warm-up, is `max_lr`.
+    """
 
     base_lr: Annotated[float, checks.rate]
     max_lr: Annotated[float, checks.rate]
-    iterations: Annotated[int, checks.whole]
+    iterations: Annotated[int, checks.count]
     _: KW_ONLY
     past_end: Annotated[str, _PAST_END] = "raise"
 
@@ -613,8 +616,11 @@ class RangeRamp(Policy, name="range_ramp"):
         if self.base_lr == self.max_lr:
             raise ValueError(f"base_lr must be below max_lr; both are {self.max_lr}")
 
+    def _share(self, t: np.ndarray) -> np.ndarray:
+        return t / self.iterations if self.iterations else np.ones(t.shape)
+
     def _values(self, t: np.ndarray) -> np.ndarray:
-        return _between(self.base_lr, self.max_lr, t / self.iterations)
+        return _between(self.base_lr, self.max_lr, self._share(t))
 
 
 @dataclass(frozen=True, repr=False)
@@ -630,7 +636,7 @@ class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
             )
 
     def _values(self, t: np.ndarray) -> np.ndarray:
-        share = t / self.iterations
+        share = self._share(t)
         return self.base_lr ** (1.0 - share) * self.max_lr**share
 
 

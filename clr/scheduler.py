@@ -108,9 +108,9 @@ class PolicyLR(LRScheduler):
         self._momenta = [_Values("momentum", each, checks.momentum) for each in driven]
         for iteration in {0, last_epoch + 1}:
             self._at(iteration)  # raises before the optimizer has changed
-        groups = optimizer.param_groups
-        own = [1.0] * len(groups) if self.one_per_group else multipliers(groups)
-        self._groups = Groups(optimizer, own)
+        self._groups = Groups(
+            optimizer, multipliers(optimizer.param_groups, self.one_per_group)
+        )
         self._begins = True
         super().__init__(optimizer)  # sets the lr of iteration 0
         if last_epoch >= 0:

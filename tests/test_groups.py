@@ -121,10 +121,12 @@ def test_a_warning_where_every_lr_is_0():
 @pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), "0.1"])
 def test_a_bad_lr_mult_is_named_when_it_is_first_seen(bad):
     says = "lr_mult of parameter group 1 must be .*; got"
-    optimizer = sgd({}, {"lr_mult": bad})
-    with pytest.raises((TypeError, ValueError), match=says):
-        PolicyLR(optimizer, POLICY)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]
+    for policy in (POLICY, [POLICY, POLICY]):
+        optimizer = sgd({}, {"lr_mult": bad})
+        with pytest.raises((TypeError, ValueError), match=says):
+            PolicyLR(optimizer, policy)
+        assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]
+        assert "initial_lr" not in optimizer.param_groups[0]
     for write in ("add", "change"):
         scheduler = PolicyLR(sgd({}, {}) if write == "change" else sgd({}), POLICY)
         rates(scheduler, 3)

@@ -179,7 +179,7 @@ def test_a_warm_up_then_linear_or_cosine_to_0(warmup):
 
 
 def test_a_stage_of_0_iterations_is_passed_over():
-    warm, after = p.RangeRamp(0.0, 0.1, 10), p.Fixed(0.1)
+    warm, after = p.RangeRamp(0.0, 0.1, 0), p.Fixed(0.1)
     policy = p.Stages(((warm, 0), (after, 10), (warm, 0)), past_end="cycle")
     assert policy(range(12)).tolist() == [0.1] * 12
     assert p.policy_from_dict(policy.to_dict()) == policy
@@ -231,6 +231,10 @@ def test_range_ramps():
     exponential = p.ExponentialRangeRamp(1e-4, 1.0, 4)
     assert exponential([0, 1, 2, 3, 4]) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1])
     assert exponential(0) == 1e-4 and exponential(4) == 1.0
+    for past_end in ("hold", "cycle"):
+        none = p.RangeRamp(0.0, 3.0, 0, past_end=past_end)
+        assert none(range(3)).tolist() == [3.0, 3.0, 3.0]
+        assert p.ExponentialRangeRamp(0.1, 3.0, 0, past_end=past_end)(1) == 3.0
 
 
 # --- properties --------------------------------------------------------------------
