@@ -9,7 +9,6 @@ A dataclass declares the check of a field in the field's annotation,
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 import sys
 import typing
@@ -21,30 +20,19 @@ T = TypeVar("T")
 
 
 def shown(value: object) -> str:
-    """`value` as an error message shows it: its repr, or its type if the repr is too long.
-
-    An integer beyond 64 bits is shown as a power of ten.
-    """
-    if isinstance(value, numbers.Integral) and abs(int(value)) > 2**64:
-        return f"about {'-' * (value < 0)}10**{round(math.log10(abs(int(value))))}"
+    """`value` as an error message shows it: its repr, or its type if the repr is too long."""
     text = repr(value)
-    return (
-        text
-        if len(text) <= 200 and "\n" not in text
-        else f"a value of type {type(value).__name__}"
-    )
-
-
-def _exact(value: Any) -> Any:
-    """`value` as an integer, fraction or float, which Python compares without rounding."""
-    return value if isinstance(value, numbers.Rational) else float(value)
+    short = len(text) <= 200 and "\n" not in text
+    return text if short else f"a value of type {type(value).__name__}"
 
 
 def real(name: str, value: object, low: float, high: float, allowed: str) -> float:
     """A finite number from `low` to `high`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, {allowed}; got {shown(value)}")
-    if not low <= _exact(value) <= high:  # also refuses NaN
+    # Python compares integers and fractions with floats without rounding them
+    exact: Any = value if isinstance(value, numbers.Rational) else float(value)
+    if not low <= exact <= high:  # also refuses NaN
         raise ValueError(f"{name} must be {allowed}; got {shown(value)}")
     return float(value)
 
@@ -66,9 +54,7 @@ def momentum(name: str, value: object) -> float:
 
 def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:
     """A whole number from `low` to `high`; 2000.0 counts as 2000."""
-    allowed = f"a whole number, at least {low}"
-    if high < 2**53 or (isinstance(value, numbers.Real) and _exact(value) > high):
-        allowed += f" and at most {high}"
+    allowed = f"a whole number, at least {low}" + f" and at most {high}" * (high < 2**53)
     number = real(name, value, low, high, allowed)
     if number != int(number):
         raise ValueError(f"{name} must be {allowed}; got {shown(value)}")
@@ -89,10 +75,10 @@ def rising(name: str, value: object) -> tuple[int, ...]:
     """Whole numbers in rising order."""
     if not isinstance(value, Iterable):
         raise TypeError(f"{name} must be whole numbers in rising order; got {shown(value)}")
-    numbers_ = tuple(whole(name, item) for item in value)
-    if list(numbers_) != sorted(set(numbers_)):
+    found = tuple(whole(name, item) for item in value)
+    if list(found) != sorted(set(found)):
         raise ValueError(f"{name} must be in rising order; got {shown(value)}")
-    return numbers_
+    return found
 
 
 def one_of(name: str, value: T, allowed: Collection[T]) -> T:
@@ -115,10 +101,7 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
-# --- the fields of a dataclass -------------------------------------------------
-
-_DECLARED: WeakKeyDictionary[type, dict[str, Callable]] = WeakKeyDictionary()  # a cache
-_USUAL = {int: "whole", float: "rate", bool: "flag"}  # the check to suggest for a type
+_CHECKS: WeakKeyDictionary[type, dict[str, Callable]] = WeakKeyDictionary()  # a cache
 
 
 def fields(instance: Any) -> None:
@@ -126,43 +109,20 @@ def fields(instance: Any) -> None:
 
     Raises what the checks raise, and TypeError for a field that is declared without one.
     """
-    for name, check in declared(type(instance)).items():
+    cls = type(instance)
+    if cls not in _CHECKS:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        names = [field.name for field in dataclasses.fields(cls)]
+        _CHECKS[cls] = {name: _check_of(name, hints[name]) for name in names}
+    for name, check in _CHECKS[cls].items():
         object.__setattr__(instance, name, check(name, getattr(instance, name)))
 
 
-def declared(cls: type) -> dict[str, Callable]:
-    """The check of each field of a dataclass, by the field's name.
-
-    Raises TypeError, saying what to write, for a field that is declared without one.
-    """
-    if cls not in _DECLARED:
-        try:
-            hints = typing.get_type_hints(cls, include_extras=True)
-        except NameError as error:
-            raise TypeError(
-                f"the annotations of {cls.__name__} cannot be read: {error}; what they name "
-                "must be imported at the top of the module"
-            ) from error
-        names = [field.name for field in dataclasses.fields(cls)]
-        _DECLARED[cls] = {name: _check_of(cls, name, hints[name]) for name in names}
-    return _DECLARED[cls]
-
-
-def _check_of(cls: type, name: str, hint: Any) -> Callable:
-    if typing.get_origin(hint) is typing.Annotated:
-        for each in hint.__metadata__:
-            if callable(each):
-                return each
-        hint = hint.__origin__
-    kind = hint.__name__ if isinstance(hint, type) else str(hint)
-    if isinstance(hint, type) and hint in _USUAL:
-        example = f"{name}: Annotated[{kind}, checks.{_USUAL[hint]}]"
-    else:
-        example = (
-            f"{name}: Annotated[{kind}, check], where check(name, value) returns the value or "
-            "raises an error"
-        )
+def _check_of(name: str, hint: Any) -> Callable:
+    for each in getattr(hint, "__metadata__", ()):
+        if callable(each):
+            return each
     raise TypeError(
-        f"the field {name} of {cls.__name__} has no check of its values; declare it with one, "
-        f"for example {example}"
+        f"the field {name} must be declared with a check of its values, such as "
+        f"{name}: Annotated[int, checks.whole]; got {name}: {hint}"
     )

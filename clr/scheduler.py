@@ -13,16 +13,14 @@ from torch.optim import Optimizer, RMSprop
 from torch.optim.lr_scheduler import LRScheduler
 
 from clr import checks
-from clr.policies import Policy, policy_from_dict
-from clr.policies.base import a_policy, a_policy_or_none
-from clr.policies.words import NamesOurArguments
+from clr.policies import Policy, a_policy, a_policy_or_none, policy_from_dict
 
 __all__ = ["PolicyLR"]
 
 _BLOCK = 1024  # policy values computed together, so that a step mostly reads a list
 
 
-class PolicyLR(NamesOurArguments, LRScheduler):
+class PolicyLR(LRScheduler):
     """Sets every group's lr to `policy(iteration)`, times its `lr_mult` if it has one.
 
         scheduler = PolicyLR(optimizer, Triangular(base_lr=0.001, max_lr=0.006, stepsize=2000))

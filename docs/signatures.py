@@ -1,7 +1,6 @@
 """Constructors in the API with their arguments, and without their types.
 
-A policy has `__new__`, which Sphinx would show instead of the arguments. The fields' types hold
-the functions that check them, which say nothing to a reader.
+The types of a policy's fields hold the functions that check them, which tell a reader nothing.
 """
 
 import inspect

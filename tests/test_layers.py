@@ -8,7 +8,7 @@ from clr.paths import ROOT
 
 ORDER = [
     ("checks", "paths", "printing", "interrupts"),
-    ("policies",),
+    ("policies", "groups"),
     ("scheduler",),
     ("range_test",),
     ("training",),

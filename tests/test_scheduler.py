@@ -239,16 +239,7 @@ def test_anything_but_a_policy_is_refused(bad):
     [
         (
             lambda sgd: PolicyLR(sgd, Triangular),
-            r"policy must be a clr Policy; got the class Triangular, call it: "
-            r"Triangular\(base_lr=..., max_lr=..., stepsize=...\)$",
-        ),
-        (
-            lambda sgd: PolicyLR(sgd, [POLICY, Fixed]),
-            r"policy\[1\] must be .*the class Fixed, call it: Fixed\(base_lr=...\)$",
-        ),
-        (
-            lambda sgd: PolicyLR(sgd, POLICY, momentum=OneCycleMomentum),
-            r"momentum must be .*the class OneCycleMomentum, call it: OneCycleMomentum\(",
+            "policy must be a clr Policy; got <class 'clr.policies.Triangular'>",
         ),
         (
             lambda sgd: PolicyLR(POLICY, sgd),
@@ -258,14 +249,6 @@ def test_anything_but_a_policy_is_refused(bad):
         (
             lambda sgd: PolicyLR(sgd, sgd),
             "policy must be a clr Policy; got a value of type SGD",
-        ),
-        (
-            lambda sgd: PolicyLR(sgd, POLICY, cycle_momentum=True),
-            "PolicyLR has no argument 'cycle_momentum': .*momentum=CyclicalMomentum",
-        ),
-        (
-            lambda sgd: PolicyLR(sgd, base_lr=0.01, max_lr=0.1, step_size_up=7),
-            r"no argument 'base_lr': it is an argument of a policy, as in PolicyLR\(opti",
         ),
     ],
 )

@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated
 
 from clr import checks
-from clr.policies import Policy, policy_from_dict
-from clr.policies.base import a_policy, a_policy_or_none
+from clr.policies import Policy, a_policy, a_policy_or_none, policy_from_dict
 from clr.training import models, optim
 from clr.training.datasets import Source
 
