@@ -79,23 +79,23 @@ def train(task: Task, seed: int, rates: Sequence[float]) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def truth(task: Task) -> None:
+def truth(task: Task, seed: int) -> None:
     """Train with each schedule and peak rate, and keep the scores."""
     kept = Kept(task)
-    for seed in TRUTH_SEEDS:
-        kept.get(f"truth start {seed}", lambda: train(task, seed, ()))  # noqa: B023
-        for octave in range(task.octaves[0], task.octaves[1] + 1):
-            for name, share in SCHEDULES.items():
-                rates = [2.0**octave * share(t / (STEPS - 1)) for t in range(STEPS)]
-                kept.get(
-                    f"truth {name} {octave} {seed}",
-                    lambda: train(task, seed, rates),  # noqa: B023
-                )
-    print(task.name, "truth", len(kept.values), flush=True)
+    kept.get(f"truth start {seed}", lambda: train(task, seed, ()))
+    for octave in range(task.octaves[0], task.octaves[1] + 1):
+        for name, share in SCHEDULES.items():
+            rates = [2.0**octave * share(t / (STEPS - 1)) for t in range(STEPS)]
+            kept.get(
+                f"truth {name} {octave} {seed}",
+                lambda: train(task, seed, rates),  # noqa: B023
+            )
+    print(task.name, "truth, seed", seed, flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for each in TASKS.values():
-        if sys.argv[1:] == ["truth"]:
-            truth(each)
+    for seed in TRUTH_SEEDS:
+        for each in TASKS.values():
+            if sys.argv[1:] == ["truth"]:
+                truth(each, seed)
