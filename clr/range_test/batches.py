@@ -8,7 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clr.range_test.described import described
+from clr import checks
+
+
+def described(value: object) -> str:
+    """A value in an error message: a tensor's shape, a dict's keys, a tuple's parts."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype)[6:]}"
+    if isinstance(value, Mapping):
+        return f"{type(value).__name__} with the keys {', '.join(map(str, value))}"
+    if isinstance(value, tuple | list) and value:
+        parts = ", ".join(described(part) for part in value[:3]) + ", …" * (len(value) > 3)
+        return f"{type(value).__name__} of length {len(value)} ({parts})"
+    return checks.shown(value)
 
 
 def pair(batch: Any) -> tuple[Any, Any]:
@@ -26,20 +38,14 @@ def endless(
 ) -> Iterator[tuple[Any, Any]]:
     """(inputs, targets) on `device`, pass after pass.
 
-    ValueError if there are no batches, or none in a later pass; TypeError if `unpack` returns
-    no pair.
+    ValueError if there are no batches, or none in a later pass.
     """
     passes = 0
     while True:
         empty = True
         for batch in batches:
             empty = False
-            unpacked = unpack(batch)
-            if not isinstance(unpacked, tuple | list) or len(unpacked) != 2:
-                raise TypeError(
-                    f"unpack must return a pair (inputs, targets); got {described(unpacked)}"
-                )
-            yield _moved(unpacked[0], device), _moved(unpacked[1], device)
+            yield _moved(pair(unpack(batch)), device)
         if empty and not passes:
             raise ValueError("batches must hold at least one batch; it holds none")
         if empty:
@@ -53,13 +59,6 @@ def endless(
 def outputs_of(model: Callable, inputs: Any) -> Any:
     """The model's outputs for `inputs`; a dict is passed as keyword arguments."""
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-
-
-def is_one_batch(batches: object) -> bool:
-    """Whether it looks like one batch instead of an iterable of batches."""
-    if isinstance(batches, tuple | list):
-        return len(batches) > 0 and all(isinstance(part, Tensor) for part in batches)
-    return isinstance(batches, Tensor | Mapping)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

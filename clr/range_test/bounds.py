@@ -17,16 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, nan
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from clr import checks
-
-if TYPE_CHECKING:
-    from clr.range_test.run import RangeTest
 
 WINDOW = 5  # rows in the running median
 START, SLOW = 0.25, 0.9  # shares of the whole rise, at which base_lr and max_lr are read
@@ -200,12 +196,16 @@ def _median(readings: Sequence[float | None]) -> float | None:
     return float(np.median(there)) if 2 * len(there) > len(readings) else None
 
 
-def read(test: RangeTest, method: str = "accuracy") -> Bounds:
-    """The bounds of a `clr.range_test.RangeTest`, by one of `METHODS`; ValueError otherwise."""
+def read(
+    curves: Sequence[pd.DataFrame], ended: Sequence[str], watched: str, method: str
+) -> Bounds:
+    """The bounds of curves that ended in these ways, by one of `METHODS`; ValueError otherwise.
+
+    `watched` is the column that is read unless the method reads the loss.
+    """
     checks.one_of("method", method, METHODS)
-    column = "train_loss" if method.startswith("loss") else test.watched
-    pairs = zip(test.curves, test.ended, strict=True)
-    singly = [_read(curve, column, method, ended) for curve, ended in pairs]
+    column = "train_loss" if method.startswith("loss") else watched
+    singly = [_read(c, column, method, end) for c, end in zip(curves, ended, strict=True)]
     read_off = [(low, high) for low, high, _ in singly]
     if None not in map(_median, zip(*read_off, strict=True)):
         # both of the same seeds, so that base_lr is below max_lr

@@ -17,10 +17,8 @@ from torch import Tensor, nn
 
 from clr import checks
 from clr.policies import RangeRamp
-from clr.range_test import arguments
-from clr.range_test.batches import endless, outputs_of, pair
+from clr.range_test.batches import described, endless, outputs_of, pair
 from clr.range_test.bounds import Bounds, read
-from clr.range_test.described import described
 from clr.range_test.figure import draw
 from clr.range_test.restore import generators, restored
 
@@ -86,7 +84,7 @@ class RangeTest:
 
         `method` is one of `clr.range_test.METHODS`; ValueError otherwise.
         """
-        return read(self, method)
+        return read(self.curves, self.ended, self.watched, method)
 
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:
         """Plot the accuracy against the rate: a thin line per seed, and their median.
@@ -159,25 +157,38 @@ def lr_range_test(
     workers and position are restored, also after an error or Ctrl-C. Raises ValueError or
     TypeError, naming the argument, for invalid arguments.
     """
-    arguments.check_model(model, batches)
-    arguments.check_policy(policy)
-    arguments.check_optimizer(optimizer, model)
-    functions = {"loss": loss, "metric": metric, "unpack": unpack}
-    optional = {"evaluate": evaluate, "reset": reset}
-    functions |= {name: each for name, each in optional.items() if each is not None}
-    for name, each in functions.items():
-        arguments.check_function(name, each)
-    arguments.check_batches(batches, has_unpack=unpack is not pair)
-    if seeds is not None and not isinstance(seeds, Iterable):
-        raise TypeError(f"seeds must be some whole numbers, such as range(3); got {seeds!r}")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {described(model)}")
+    given = {
+        "loss": loss,
+        "metric": metric,
+        "unpack": unpack,
+        "evaluate": evaluate,
+        "reset": reset,
+    }
+    for name, each in given.items():
+        optional = name in ("evaluate", "reset") and each is None
+        if not optional and (not callable(each) or isinstance(each, type)):
+            raise TypeError(f"{name} must be a function; got {described(each)}")
+    if not isinstance(policy, RangeRamp):
+        raise TypeError(f"policy must be a RangeRamp; got {described(policy)}")
+    if policy.iterations < 2 or policy.past_end == "cycle":
+        raise ValueError(
+            "policy must have at least 2 iterations and not start again (past_end='cycle'); "
+            f"got {policy}"
+        )
     every = max(1, policy.iterations // 100) if every is None else checks.whole("every", every)
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
-    run = _Run(model, loss, metric, optimizer, _context_maker(autocast), scaler)
-    curves, ended = [], []
     numbers: list[int | None] = [None]
     if seeds is not None:  # numpy's seeds end at 2**32 - 1
         numbers = [checks.whole("seeds", seed, low=0, high=2**32 - 1) for seed in seeds]
+    if not numbers:
+        raise ValueError("seeds must hold at least one seed; got none")
+    set_rate = _rates_of(optimizer, model)
+    device = next(model.parameters()).device
+    tests = _tests(model, evaluate)
+    curves, ended = [], []
     for seed in numbers:
         with restored(model, optimizer, scaler, batches):
             if seed is not None:
@@ -186,31 +197,33 @@ def lr_range_test(
                     generator.manual_seed(seed)
             if reset is not None:
                 reset(model)
-            micro_batches = endless(batches, unpack, run.device)
-            curve, end = run.follow(
-                policy, micro_batches, evaluate, every, accumulate, divergence
+            if not any(module.training for module in model.modules()):
+                model.train()
+            micro = endless(batches, unpack, device)
+            updates = _updates(
+                model, micro, loss, metric, optimizer, accumulate, autocast, scaler
             )
+            curve, end = _follow(policy, set_rate, updates, tests, every, divergence)
         curves.append(curve)
         ended.append(end)
-    if not curves:
-        raise ValueError("seeds must hold at least one seed; got none")
     return RangeTest(curves, ended)
 
 
-def _context_maker(autocast: Any) -> Callable[[], contextlib.AbstractContextManager]:
-    """A function that gives the context of a forward pass; TypeError if there is none."""
-    if hasattr(type(autocast), "__enter__"):  # torch.autocast(…) is callable as well
-        return lambda: autocast
-    if callable(autocast):
-        return autocast
-    raise TypeError(
-        "autocast must be a context manager, such as torch.autocast('cpu'), or a function that "
-        f"makes one; got {described(autocast)}"
-    )
+def _rates_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> Callable[[float], None]:
+    """A function that sets the rate of each group, which keeps its share of the first rate.
 
-
-def _shares(groups: Sequence[dict]) -> list[float]:
-    """Each group's `lr_mult`, or its rate divided by the first rate that is not 0."""
+    A group's share is its `lr_mult`, or its rate divided by the first rate that is not 0.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer must be a torch.optim.Optimizer; got {described(optimizer)}"
+        )
+    groups, own = optimizer.param_groups, {id(p) for p in model.parameters()}
+    if strange := sum(id(p) not in own for group in groups for p in group["params"]):
+        raise ValueError(
+            "optimizer must hold only the model's parameters; "
+            f"{strange} of its tensors are others"
+        )
     rates = [float(group["lr"]) or float(group.get("initial_lr", 0.0)) for group in groups]
     if len(groups) == 1 and not rates[0]:  # no ratio to keep
         rates = [1.0]
@@ -220,10 +233,19 @@ def _shares(groups: Sequence[dict]) -> list[float]:
             f"optimizer must have a parameter group with an lr above 0, as the lr of a group "
             f"says its ratio to the others; all of its {len(groups)} are 0"
         )
-    return [
-        float(group["lr_mult"]) if "lr_mult" in group else rate / (first or 1.0)
+    shares = [
+        float(group.get("lr_mult", rate / (first or 1.0)))
         for group, rate in zip(groups, rates, strict=True)
     ]
+
+    def set_rate(lr: float) -> None:
+        for group, share in zip(groups, shares, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr * share)
+            else:
+                group["lr"] = lr * share
+
+    return set_rate
 
 
 def _number(name: str, value: Any) -> float:
@@ -234,104 +256,88 @@ def _number(name: str, value: Any) -> float:
         raise TypeError(f"{name} must return one number; got {described(value)}") from None
 
 
-def _one_loss(loss: Any) -> Tensor:
-    """What `loss` returned; TypeError or ValueError unless it is a tensor of one number."""
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"loss must return a tensor of one number; got {described(loss)}")
-    if loss.numel() != 1:
-        raise ValueError(
-            "loss must return one number, such as the mean over the batch (reduction='mean'); "
-            f"got {described(loss)}"
-        )
-    return loss
-
-
-class _Run:
-    """Trains along the ramp, once per seed."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable[[Any, Any], Tensor],
-        metric: Callable[[Any, Any], float | Tensor],
-        optimizer: torch.optim.Optimizer,
-        autocast: Callable[[], contextlib.AbstractContextManager],
-        scaler: torch.amp.GradScaler | None,
-    ) -> None:
-        self.model, self.loss, self.metric = model, loss, metric
-        self.optimizer, self.autocast, self.scaler = optimizer, autocast, scaler
-        self.device = next(model.parameters()).device
-        self.shares = _shares(optimizer.param_groups)
-
-    def set_rate(self, lr: float) -> None:
-        """Set the rate of each group to `lr` times the group's share."""
-        for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr * share)
-            else:
-                group["lr"] = lr * share
-
-    def step(self, batches: Iterator, accumulate: int) -> tuple[float, float]:
-        """One update: (loss, metric), means over the micro-batches."""
-        self.model.zero_grad(set_to_none=True)  # also for parameters that the optimizer lacks
+def _updates(
+    model: nn.Module,
+    batches: Iterator[tuple[Any, Any]],
+    loss: Callable[[Any, Any], Tensor],
+    metric: Callable[[Any, Any], float | Tensor],
+    optimizer: torch.optim.Optimizer,
+    accumulate: int,
+    autocast: Any,
+    scaler: torch.amp.GradScaler | None,
+) -> Iterator[tuple[float, float]]:
+    """Make an update whenever it is asked for one: (loss, metric), means over micro-batches."""
+    reusable = hasattr(type(autocast), "__enter__")  # torch.autocast(…) is callable as well
+    while True:
+        model.zero_grad(set_to_none=True)  # also for parameters that the optimizer lacks
         losses, metrics = [], []
         for _ in range(accumulate):
             inputs, targets = next(batches)
-            with self.autocast():
-                outputs = outputs_of(self.model, inputs)
-                loss = _one_loss(self.loss(outputs, targets))
-            scaled = loss / accumulate
-            (scaled if self.scaler is None else self.scaler.scale(scaled)).backward()
-            losses.append(loss.item())
+            with autocast if reusable else autocast():
+                outputs = outputs_of(model, inputs)
+                value = loss(outputs, targets)
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise TypeError(
+                    "loss must return a tensor of one number, such as the mean over the batch "
+                    f"(reduction='mean'); got {described(value)}"
+                )
+            scaled = value / accumulate
+            (scaled if scaler is None else scaler.scale(scaled)).backward()
+            losses.append(value.item())
             with torch.no_grad():
                 watched = outputs.detach() if isinstance(outputs, Tensor) else outputs
-                metrics.append(_number("metric", self.metric(watched, targets)))
-        if self.scaler is None:
-            self.optimizer.step()
+                metrics.append(_number("metric", metric(watched, targets)))
+        if scaler is None:
+            optimizer.step()
         else:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        return float(np.mean(losses)), float(np.mean(metrics))
+            scaler.step(optimizer)
+            scaler.update()
+        yield float(np.mean(losses)), float(np.mean(metrics))
 
-    def tested(self, evaluate: Callable[[nn.Module], float] | None) -> float:
-        """The result of `evaluate(model)` in eval mode; NaN without `evaluate`."""
+
+def _tests(
+    model: nn.Module, evaluate: Callable[[nn.Module], float] | None
+) -> Callable[[], float]:
+    """A function that gives `evaluate(model)` in eval mode; NaN without `evaluate`."""
+
+    def test() -> float:
         if evaluate is None:
             return math.nan
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
         try:
             with torch.no_grad():
-                return _number("evaluate", evaluate(self.model))
+                return _number("evaluate", evaluate(model))
         finally:
             for module, mode in modes:
                 module.training = mode
 
-    def follow(
-        self,
-        policy: RangeRamp,
-        batches: Iterator,
-        evaluate: Callable[[nn.Module], float] | None,
-        every: int,
-        accumulate: int,
-        divergence: float,
-    ) -> tuple[pd.DataFrame, str]:
-        """The curve and how it ended."""
-        if not any(module.training for module in self.model.modules()):
-            self.model.train()
-        rows = [[0, policy(0), math.nan, math.nan, self.tested(evaluate)]]
-        since: list[tuple[float, float]] = []
-        ended = "finished"
-        for t in range(policy.iterations):
-            self.set_rate(policy(t))
-            since.append(self.step(batches, accumulate))
-            broken = not math.isfinite(since[-1][0])
-            if (t + 1) % every == 0 or t + 1 == policy.iterations or broken:
-                loss, share = np.mean(since, axis=0)
-                rows.append([t + 1, policy(t + 1), loss, share, self.tested(evaluate)])
-                since = []
-                first = rows[1][2]
-                broken |= len(rows) > 2 and first > 0 and loss > divergence * first
-            if broken:
-                ended = f"diverged at iteration {t + 1}"
-                break
-        return pd.DataFrame(rows, columns=COLUMNS), ended
+    return test
+
+
+def _follow(
+    policy: RangeRamp,
+    set_rate: Callable[[float], None],
+    updates: Iterator[tuple[float, float]],
+    test: Callable[[], float],
+    every: int,
+    divergence: float,
+) -> tuple[pd.DataFrame, str]:
+    """The curve of one ramp, and how it ended."""
+    rows = [[0, policy(0), math.nan, math.nan, test()]]
+    since: list[tuple[float, float]] = []
+    ended = "finished"
+    for t in range(policy.iterations):
+        set_rate(policy(t))
+        since.append(next(updates))
+        broken = not math.isfinite(since[-1][0])
+        if (t + 1) % every == 0 or t + 1 == policy.iterations or broken:
+            loss, share = np.mean(since, axis=0)
+            rows.append([t + 1, policy(t + 1), loss, share, test()])
+            since = []
+            first = rows[1][2]
+            broken |= len(rows) > 2 and first > 0 and loss > divergence * first
+        if broken:
+            ended = f"diverged at iteration {t + 1}"
+            break
+    return pd.DataFrame(rows, columns=COLUMNS), ended

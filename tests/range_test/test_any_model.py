@@ -210,7 +210,7 @@ def test_batches_of_any_form_are_unpacked():
 def test_a_batch_that_is_no_pair_asks_for_unpack(batch, says):
     with pytest.raises(TypeError, match=f"batches must yield pairs .*unpack must.*; {says}"):
         run(nn.Linear(4, 2), iter([batch]), F.cross_entropy)
-    with pytest.raises(TypeError, match=r"unpack must return a pair.*; got None"):
+    with pytest.raises(TypeError, match=r"unpack must .*; got None"):
         run(nn.Linear(4, 2), iter([batch]), F.cross_entropy, unpack=lambda batch: None)
 
 

@@ -259,8 +259,6 @@ def test_autocast_may_be_a_context_that_can_be_entered_again():
 
     assert dtypes(torch.autocast("cpu", torch.bfloat16)) == {torch.bfloat16}
     assert dtypes(contextlib.nullcontext()) == {torch.float32}
-    with pytest.raises(TypeError, match="autocast must be a context manager.*; got 'bf16'"):
-        run(autocast="bf16")
 
 
 def test_autocast_and_scaler():
@@ -338,7 +336,6 @@ def test_it_stops_when_the_loss_has_grown():
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("seeds", 3),
         ("loss", torch.nn.CrossEntropyLoss),
         ("optimizer", torch.optim.SGD),
         ("evaluate", [1.0]),
@@ -346,7 +343,6 @@ def test_it_stops_when_the_loss_has_grown():
         ("reset", torch.nn.Linear),
         ("loss", None),
         ("metric", None),
-        ("batches", 5),
     ],
 )
 def test_what_is_not_of_the_right_kind_is_named(argument, value):
@@ -362,11 +358,11 @@ def test_bad_input_is_named():
     sgd, ramp = torch.optim.SGD(network().parameters(), lr=0.1), RangeRamp(0.0, 0.1, 9)
     with pytest.raises(TypeError, match="model must be a torch.nn.Module; got None"):
         lr_range_test(None, loader(), loss=CROSS, optimizer=sgd, policy=ramp)
-    with pytest.raises(ValueError, match="policy must have at least 2 iterations"):
+    with pytest.raises(ValueError, match="policy must have at least 2"):
         run(iterations=1)
     with pytest.raises(ValueError, match="base_lr must not be above max_lr"):
         run(policy=RangeRamp(1.0, 0.1, 10))
-    with pytest.raises(ValueError, match="must end at its highest rate, .*past_end=cycle"):
+    with pytest.raises(ValueError, match="policy must .* not start again .*past_end=cycle"):
         run(policy=RangeRamp(0.0, 0.1, 10, past_end="cycle"))
     with pytest.raises(
         ValueError, match="optimizer must hold only the model's parameters; 2 of"
@@ -374,9 +370,6 @@ def test_bad_input_is_named():
         run(optimizer=torch.optim.SGD(nn.Linear(4, 2).parameters(), lr=0.1))
     with pytest.raises(TypeError, match="policy must be a RangeRamp; got Triangular"):
         run(policy=Triangular(0.1, 0.2, 5))
-    sgd = torch.optim.SGD(nn.Linear(4, 2).parameters(), lr=0.1)
-    with pytest.raises(TypeError, match="takes no scheduler"):
-        run(policy=torch.optim.lr_scheduler.StepLR(sgd, 3))
     with pytest.raises(ValueError, match="seeds must hold at least one seed"):
         run(seeds=[])
     with pytest.raises(ValueError, match="seeds must be a whole number, .* at most 4294967295"):
@@ -389,50 +382,17 @@ def test_bad_input_is_named():
         run(divergence=0.5)
 
 
-@pytest.mark.parametrize(
-    ("value", "says"),
-    [
-        (
-            blobs(16),
-            r"what looks like one batch, tuple of length 2 \(a tensor of shape",
-        ),
-        (list(blobs(16)), "what looks like one batch, list of length 2"),
-        (blobs(16)[0], "what looks like one batch, a tensor of shape"),
-        ({"x": blobs(16)[0]}, "what looks like one batch, dict with the keys x"),
-    ],
-)
-def test_one_batch_is_no_loader(value, says):
-    with pytest.raises(TypeError, match=f"batches must be a loader.*{says}"):
+@pytest.mark.parametrize("value", [blobs(16), blobs(16)[0], {"x": blobs(16)[0]}])
+def test_one_batch_is_no_loader(value):
+    with pytest.raises(TypeError, match="batches must yield pairs"):
         run(batches=value)
-
-
-def test_arguments_that_are_swapped_or_are_classes_are_named():
-    model = nn.Linear(4, 2)
-    sgd, ramp = torch.optim.SGD(model.parameters(), lr=0.1), RangeRamp(0.0, 0.1, 9)
-    with pytest.raises(TypeError, match="model must be .*the two arguments are swapped"):
-        lr_range_test(loader(), model, loss=CROSS, optimizer=sgd, policy=ramp)
-    with pytest.raises(TypeError, match="optimizer and policy are swapped") as error:
-        lr_range_test(model, loader(), loss=CROSS, optimizer=ramp, policy=sgd)
-    assert "foreach" not in str(error.value)  # of the optimizer's repr
-    with pytest.raises(
-        TypeError, match=r"policy must be a RangeRamp; .*: call it, .*Ramp\(0.0"
-    ):
-        run(policy=RangeRamp)
-    with pytest.raises(TypeError, match="policy must be a RangeRamp; .*another policy's class"):
-        run(policy=Triangular)
-
-
-def test_an_optimizer_that_needs_a_closure_is_named():
-    model = nn.Linear(4, 2)
-    with pytest.raises(TypeError, match="optimizer must make a step without.*; got LBFGS"):
-        run(model, optimizer=torch.optim.LBFGS(model.parameters()))
 
 
 @pytest.mark.parametrize(
     ("argument", "value", "says"),
     [
         ("loss", nn.CrossEntropyLoss(reduction="none"), r"\(reduction='mean'\); got .*\(16,\)"),
-        ("loss", lambda y, x: None, "loss must return a tensor of one number; got None"),
+        ("loss", lambda y, x: None, "loss must return a tensor of one number.*; got None"),
         ("loss", lambda y, x: CROSS(y, x).item(), "loss must return a tensor of one number"),
         ("metric", lambda y, x: None, "metric must return one number; got None"),
         ("metric", lambda y, x: y, r"metric must return one number; got .*\(16, 2\)"),
