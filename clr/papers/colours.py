@@ -1,8 +1,8 @@
 """One colour per kind of schedule in the whole project, each for a light and a dark ground.
 
-Schedules that the project compares stay apart for readers with red-green colour blindness and
-in grey print (`tests/papers/test_colours.py` measures it). Each colour has a contrast of at least
-3 with its ground, as lines and bars need.
+Schedules that the project compares can be told apart by readers with red-green colour blindness
+and in grey print (`tests/papers/test_colours.py` measures it). Each colour has a contrast of at
+least 3 with its ground, as lines and bars need.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def colour(schedule: Policy | str, *, dark: bool = False) -> str:
 
 
 def styles(policies: Mapping[str, Policy], *, dark: bool = False) -> dict[str, dict]:
-    """matplotlib's colour and line style of each policy, by label.
+    """The colour and line style of each policy, by label, as matplotlib takes them.
 
     The first of a kind has a full line; others of the same kind have dashes or dots.
     """

@@ -34,7 +34,9 @@ def corners(x: np.ndarray, y: np.ndarray, tolerance: float) -> np.ndarray:
     return np.array(sorted(kept))
 
 
-def curve(policy: Policy, iterations: int, *, points: int = 4001) -> tuple[np.ndarray, np.ndarray]:
+def curve(
+    policy: Policy, iterations: int, *, points: int = 4001
+) -> tuple[np.ndarray, np.ndarray]:
     """The iterations and rates that suffice to draw a policy from 0 to `iterations`.
 
     No rate between them is off by more than a thousandth of the highest rate, if the policy is

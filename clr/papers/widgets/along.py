@@ -61,8 +61,8 @@ def rate_and_accuracy(
         "shown": shown,
         "hint": "Move along the iterations. What does accuracy do when the rate falls?",
         "note": (
-            "Each thin line is a run. The rate is the one that the optimizer held at that test. "
-            "The axis of accuracy does not begin at 0."
+            "Each thin line is a run. The rate is the one that the optimizer held at that "
+            "test. The axis of accuracy does not begin at 0."
         ),
     }
     figure, (above, below) = still(2)

@@ -100,7 +100,11 @@ def policy_explorer(
         "sliders": {
             "base_lr": {"min": 0, "max": 2 * max_lr, "step": step},
             "max_lr": {"min": 0, "max": 2 * max_lr, "step": step},
-            "stepsize": {"min": iterations // 200, "max": iterations // 2, "step": iterations // 200},
+            "stepsize": {
+                "min": iterations // 200,
+                "max": iterations // 2,
+                "step": iterations // 200,
+            },
             "gamma": {"min": 1 - 6 / iterations, "max": 1, "step": 0.1 / iterations},
         },
     }

@@ -59,8 +59,9 @@ def peak_rate(
         "note": (
             f"{runs:,} recorded runs of {iterations:,} iterations, {seeds} per schedule and "
             "rate. A bar ends at the mean, and a dot is a run; the dotted line is the "
-            "schedule's best mean. Between two tested rates, accuracy is interpolated. ✕: a run diverged "
-            f"there, and counts with the accuracy of guessing, {100 * chance:g} %."
+            "schedule's best mean. Between two tested rates, accuracy is interpolated. "
+            f"✕: a run diverged there, and counts with the accuracy of guessing, "
+            f"{100 * chance:g} %."
         ),
     }
     figure, (ax,) = still()
