@@ -52,6 +52,7 @@ book: exercises  ## build the book, a static site, in results/book
 	cp notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb $(RESULTS)/book-source/notebooks
 	cp -R $(RESULTS)/exercises $(RESULTS)/book-source/notebooks
 	$(BIN)/python -m sphinx -W --keep-going --quiet $(RESULTS)/book-source $(RESULTS)/book
+	$(BIN)/python -c "from clr.papers import runs_page; runs_page.write('$(RESULTS)/book/runs.html')"
 	@echo "$(RESULTS)/book/index.html written"
 
 lint: $(READY)  ## run ruff on the code and the notebooks, and mypy on the library
