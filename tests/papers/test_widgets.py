@@ -24,19 +24,19 @@ ARMS = "fixed", "triangular", "triangular, Welch", "cosine"
 
 @pytest.fixture(scope="module")
 def laptop():
-    return LAPTOP.only(ARMS).best_recorded(Store.committed())
+    return LAPTOP.only(ARMS).most_recorded(Store.committed())
 
 
 @pytest.fixture(scope="module")
 def ramps():
-    return RangeTest.from_runs(RANGE_TEST.best_recorded(Store.committed())["range ramp"])
+    return RangeTest.from_runs(RANGE_TEST.most_recorded(Store.committed())["range ramp"])
 
 
 @pytest.fixture(scope="module")
 def two_curves():
     names = ["constant", "two cycles"]
     arms = [arm for arm in SENSITIVITY.arms if arm.rsplit(", ", 1)[0] in names]
-    return curves(SENSITIVITY.only(arms).best_recorded(Store.committed()), names, RATES)
+    return curves(SENSITIVITY.only(arms).most_recorded(Store.committed()), names, RATES)
 
 
 @pytest.fixture(scope="module")
