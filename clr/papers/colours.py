@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from clr.policies import Decay, Fixed, Policy, Stages, hann
+from clr.policies import Decay, Fixed, Policy, Stages, Triangular, hann
 
 GROUND = "#ffffff", "#16191d"  # light, dark
 # by the kind of schedule (see `kind`): on a light ground, on a dark ground
@@ -46,7 +46,7 @@ def kind(policy: Policy) -> str:
     """The kind of schedule that a policy is: a key of `COLOURS`, or else the policy's name.
 
     A fall along a half cosine is a "cosine". Stages are what their last stage is, but "fixed"
-    and then "decay" is "hold_and_fall".
+    and then "decay" is "hold_and_fall". A rise that is shorter than the fall is a warm-up.
     """
     if isinstance(policy, Stages):
         stages = [each for each, _ in policy.stages]
@@ -56,6 +56,8 @@ def kind(policy: Policy) -> str:
         return kind(stages[-1])
     if isinstance(policy, Decay) and policy.wave is hann:
         return "cosine"
+    if type(policy) is Triangular and (policy.stepsize_down or 0) > policy.stepsize:
+        return "decay"
     return _SAME.get(policy.name, policy.name)
 
 

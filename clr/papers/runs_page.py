@@ -126,6 +126,17 @@ def _curve(run: Run) -> tuple[list[int], list[int], str]:
     return tests["iteration"].to_numpy()[rows].tolist(), scaled.tolist(), measure
 
 
+def _first_line(about: str) -> str:
+    return about.partition("\n")[0].replace("`", "")
+
+
+def _result(run: Run, measure: str) -> str:
+    """How a run ended, as text."""
+    if run.diverged or measure == "accuracy":
+        return run.outcome
+    return f"loss {run.history['test_loss'].iloc[-1]:.3f}"
+
+
 class _Numbered(dict):
     """Values that are written once, by number."""
 
@@ -159,7 +170,7 @@ def content(runs: Iterable[Run]) -> dict:
                 "config": configs[written_out(config, without=("seed", "dataset"))],
                 "seed": config.seed,
                 "n": config.iterations,
-                "result": run.outcome,
+                "result": _result(run, measure),
                 "time": duration(p["seconds"]),
                 "made": made[f"torch {p['torch']}, {threads}, commit {p['commit'] or '–'}"],
                 "day": p["written"][:10],
@@ -170,7 +181,7 @@ def content(runs: Iterable[Run]) -> dict:
             }
         )
     names = dict.fromkeys(name for name, _ in arms)
-    abouts = {each.name: each.about.partition("\n")[0] for each in EXPERIMENTS.values()}
+    abouts = {each.name: _first_line(each.about) for each in EXPERIMENTS.values()}
     keys = list(rows[0]) if rows else []
     return {
         "experiments": [[n, abouts.get(n, "Runs that the notebooks trained.")] for n in names],

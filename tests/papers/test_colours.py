@@ -98,6 +98,8 @@ def test_a_schedule_has_the_kind_of_its_shape():
     rise = (RangeRamp(0.0, 0.1, 5), 5)
     assert colours.kind(Stages((rise, (wave, 10)))) == "cosine"
     assert colours.kind(Stages((rise, (Fixed(0.1), 5), (fall, 10)))) == "hold_and_fall"
+    assert colours.kind(Triangular(0.0, 0.1, 5)) == "triangular"
+    assert colours.kind(Triangular(0.0, 0.1, 5, stepsize_down=15)) == "decay"
 
 
 def test_a_second_schedule_of_a_kind_has_dashes():

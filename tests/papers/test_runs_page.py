@@ -12,7 +12,7 @@ from made import run
 from clr.papers import EXPERIMENTS, runs_page
 from clr.paths import RECORDED
 from clr.policies import Decay, Fixed, Stages
-from clr.runs import Store, run_name
+from clr.runs import Run, Store, run_name
 from clr.training import RunConfig
 
 
@@ -100,6 +100,18 @@ def test_a_run_that_no_experiment_plans_is_shown_too():
     (row,) = rows(found)
     assert found["arms"][row["arms"][0]] == (runs_page.NOTEBOOKS, "fixed")
     assert row["values"] == [100, 500] and row["result"] == "diverged at iteration 15"
+
+
+def test_runs_that_are_compared_by_their_loss_show_it():
+    experiment = EXPERIMENTS["again_rates"]
+    config = experiment.config(next(iter(experiment.arms)))
+    usual = run([0.1, 0.2, 0.3])
+    history = usual.history.assign(test_loss=[5.5, 2.254, 1.91])
+    data = {"name": "text", "fingerprint": "0" * 64, "train": 8, "test": 2, "classes": 256}
+    made = usual.provenance | {"written": "2026-01-01T00:00:00+00:00", "commit": "abc"}
+    one = Run(config, history, "finished", data, made, RECORDED)
+    (row,) = rows(runs_page.content([one]))
+    assert row["loss"] and row["values"] == [550, 225, 191] and row["result"] == "loss 1.910"
 
 
 def test_the_page_is_one_small_file_that_loads_nothing(page):

@@ -8,7 +8,7 @@ import numpy as np
 
 from clr import checks
 from clr.papers import colours, icons
-from clr.papers.widgets.fragment import page_part, still
+from clr.papers.widgets.fragment import look, page_part, still
 from clr.runs import Run
 
 SCALE = 10_000  # accuracies are in units of one image of 10,000, which are short as JSON
@@ -65,17 +65,18 @@ def rate_and_accuracy(
             "test. The axis of accuracy does not begin at 0."
         ),
     }
-    figure, (above, below) = still(2)
-    for arm in (arm for arm in arms if arm["name"] in shown):
-        style = styles[arm["name"]]
-        above.plot(*arm["rate"], label=arm["name"], **style)
-        for run in arm["runs"]:
-            percent = [100 * value / SCALE for value in run["accuracy"]]
-            below.plot(arm["t"][: len(percent)], percent, lw=0.9, **style)
-    above.set(ylabel="rate", ylim=(0, None))
-    below.set(xlabel="iteration", ylabel="test accuracy, %")
-    below.xaxis.set_major_formatter("{x:,.0f}")
-    above.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    with look():
+        figure, (above, below) = still(2)
+        for arm in (arm for arm in arms if arm["name"] in shown):
+            style = styles[arm["name"]]
+            above.plot(*arm["rate"], label=arm["name"], **style)
+            for run in arm["runs"]:
+                percent = [100 * value / SCALE for value in run["accuracy"]]
+                below.plot(arm["t"][: len(percent)], percent, lw=0.9, **style)
+        above.set(ylabel="rate", ylim=(0, None))
+        below.set(xlabel="iteration", ylabel="test accuracy, %")
+        below.xaxis.set_major_formatter("{x:,.0f}")
+        above.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     alt = f"Learning rate and test accuracy against iteration: {' and '.join(shown)}."
     title = "Rate and accuracy together"
     return page_part("along", title, data, ["along.js"], figure, alt)

@@ -12,7 +12,7 @@ function start(live, data, uid) {
     ${choices(uid, "wave", "Wave", data.waves, [state.wave])}
     <div class="clr-chart"><svg role="img" height="280" aria-describedby="${uid}-said"></svg></div>
     <label class="clr-at"><span class="clr-unseen">Iteration</span>
-      <input type="range" min="0" max="${data.iterations}" step="${data.iterations / 200}" value="${at}"></label>
+      <input type="range" min="0" max="${data.iterations}" step="${Math.max(1, Math.round(data.iterations / 200))}" value="${at}"></label>
     <table><thead></thead><tbody></tbody></table>
     <output class="clr-unseen" id="${uid}-said" aria-live="polite"></output>
     <div class="clr-sliders">${sliders.map(([key, each]) =>

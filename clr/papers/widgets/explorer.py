@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from clr import checks
 from clr.papers import colours, icons
-from clr.papers.widgets.fragment import page_part, still
+from clr.papers.widgets.fragment import look, page_part, still
 from clr.policies import (
     WAVES,
     Decay,
@@ -64,13 +64,14 @@ def policy_explorer(
     takes.
     """
     checks.one_of("kind", kind, KINDS)
+    checks.whole("iterations", iterations)
     values = {"base_lr": base_lr, "max_lr": max_lr, "stepsize": stepsize, "gamma": gamma}
     shown = {name: [_at_start(each, values) for each in some] for name, some in KINDS.items()}
     every = [policy for some in shown.values() for policy in some]
-    waves = {name: Triangular(0.0, 1.0, 1, wave=wave) for name, wave in WAVES.items()}
-    step = max_lr / 60
+    part = max(1, iterations // 200)
+    bound = {"min": 0, "max": 2 * max_lr, "step": max_lr / 60}
     data = {
-        "iterations": checks.whole("iterations", iterations),
+        "iterations": iterations,
         "start": values | {"kind": kind, "reading": "all", "wave": "triangle"},
         "kinds": [
             {
@@ -91,36 +92,36 @@ def policy_explorer(
             ),
         ],
         "waves": [
-            {"value": name, "name": name, "icon": icons.path(_sampled(name), 400)}
-            for name in waves
+            {
+                "value": name,
+                "name": name,
+                "icon": icons.path(Triangular(0.0, 1.0, 100, wave=wave), 400),
+            }
+            for name, wave in WAVES.items()
         ],
         "names": {policy.name: READINGS.get(type(policy), policy.name) for policy in every},
         "classes": {policy.name: type(policy).__name__ for policy in every},
         "colours": {policy.name: colours.css(policy.name) for policy in every},
         "sliders": {
-            "base_lr": {"min": 0, "max": 2 * max_lr, "step": step},
-            "max_lr": {"min": 0, "max": 2 * max_lr, "step": step},
-            "stepsize": {
-                "min": iterations // 200,
-                "max": iterations // 2,
-                "step": iterations // 200,
+            "base_lr": bound,
+            "max_lr": bound,
+            "stepsize": {"min": part, "max": max(iterations // 2, stepsize), "step": part},
+            "gamma": {
+                "min": min(1 - 6 / iterations, gamma),
+                "max": 1,
+                "step": 0.1 / iterations,
             },
-            "gamma": {"min": 1 - 6 / iterations, "max": 1, "step": 0.1 / iterations},
         },
     }
-    figure, (ax,) = still()
-    for policy in shown[kind]:
-        t, rates = icons.curve(policy, iterations)
-        ax.plot(t, rates, color=colours.colour(policy), label=data["names"][policy.name])
-    ax.set(xlabel="iteration", ylabel="learning rate", xlim=(0, iterations), ylim=(0, None))
-    ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    with look():
+        figure, (ax,) = still()
+        for policy in shown[kind]:
+            t, rates = icons.curve(policy, iterations)
+            ax.plot(t, rates, color=colours.colour(policy), label=data["names"][policy.name])
+        ax.set(xlabel="iteration", ylabel="learning rate", xlim=(0, iterations), ylim=(0, None))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     alt = f"The learning rate of {kind} from iteration 0 to {iterations:,}."
     return page_part(
         "explorer", "Play with a policy", data, ["policies.js", "explorer.js"], figure, alt
     )
-
-
-def _sampled(wave: str) -> Policy:
-    """Two cycles of a wave, for its icon."""
-    return Triangular(0.0, 1.0, 100, wave=WAVES[wave])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -34,6 +34,11 @@ def as_json(data: object) -> str:
     return text.replace("<", "\\u003c")
 
 
+def look():
+    """A context in which still figures look the same, whatever the style of other figures."""
+    return style.context(("default", _STYLE))
+
+
 def still(rows: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of the size of a widget, and its axes, one below the other."""
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
@@ -50,7 +55,7 @@ def image(figure: Figure) -> str:
     Its coordinates have one decimal of a point, which halves its size.
     """
     buffer = io.StringIO()
-    with rc_context(_STYLE):
+    with look():
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     svg = re.sub('="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
@@ -77,12 +82,12 @@ def page_part(
     )
     return (
         f'<section class="clr-widget clr-{name}" data-clr-widget="{name}-{digest}" '
-        f'data-lm-suppress-shortcuts="true" aria-label="{escape(title)}">\n'
+        f'aria-label="{escape(title)}">\n'
         f"<style>\n{source('shared.css')}</style>\n"
         f'<p class="clr-title">{escape(title)}</p>\n'
         '<div class="clr-live"></div>\n'
         f'<figure class="clr-still"><img alt="{escape(alt)}" src="{image(figure)}">'
-        f"<figcaption>{escape(alt)} Where scripts run, this figure can be moved."
+        f"<figcaption>{escape(alt)} Where scripts run, it is interactive."
         "</figcaption></figure>\n"
         f'<script type="application/json">{content}</script>\n'
         f"<script>\n(() => {{\n{code}\n{start}\n}})();\n</script>\n</section>\n"

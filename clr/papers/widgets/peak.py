@@ -8,7 +8,7 @@ import numpy as np
 
 from clr.papers import colours, icons
 from clr.papers.sensitivity import Curve
-from clr.papers.widgets.fragment import page_part, still
+from clr.papers.widgets.fragment import look, page_part, still
 from clr.policies import Policy
 
 DIGITS = 5  # of an accuracy, a fraction
@@ -41,6 +41,13 @@ def peak_rate(
     counts = {curve.test.shape[1] for curve in curves.values()}
     seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     runs = sum(curve.test.size for curve in curves.values())
+    note = (
+        f"{runs:,} recorded runs of {iterations:,} iterations, {seeds} per schedule and rate. "
+        "A bar ends at the mean, and a dot is a run; the dotted line is the schedule's best "
+        "mean. Between two tested rates, accuracy is interpolated."
+    )
+    if any(any(curve.diverged) for curve in curves.values()):
+        note += " ✕: a run diverged there, and counts with the accuracy of guessing."
     data = {
         "rates": rates,
         "chance": chance,
@@ -56,22 +63,19 @@ def peak_rate(
             for name, curve in curves.items()
         ],
         "hint": "Move the peak rate. Which schedule loses most when the rate is too high?",
-        "note": (
-            f"{runs:,} recorded runs of {iterations:,} iterations, {seeds} per schedule and "
-            "rate. A bar ends at the mean, and a dot is a run; the dotted line is the "
-            "schedule's best mean. Between two tested rates, accuracy is interpolated. "
-            f"✕: a run diverged there, and counts with the accuracy of guessing, "
-            f"{100 * chance:g} %."
-        ),
+        "note": note,
     }
-    figure, (ax,) = still()
-    styles = colours.styles({name: policies[name] for name in curves})
-    for name, curve in curves.items():
-        ax.plot(curve.rates, 100 * curve.test.mean(1), marker=".", label=name, **styles[name])
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
-    ax.set(xlabel="peak rate", ylabel="test accuracy, %")
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    with look():
+        figure, (ax,) = still()
+        styles = colours.styles({name: policies[name] for name in curves})
+        for name, curve in curves.items():
+            ax.plot(
+                curve.rates, 100 * curve.test.mean(1), marker=".", label=name, **styles[name]
+            )
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        ax.set(xlabel="peak rate", ylabel="test accuracy, %")
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     alt = f"Test accuracy against the peak rate, for {len(curves)} schedules."
     title = "How much does the rate matter?"
     return page_part("peak", title, data, ["peak.js"], figure, alt)

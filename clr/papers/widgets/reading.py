@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clr.papers import colours
-from clr.papers.widgets.fragment import page_part, still
+from clr.papers.widgets.fragment import look, page_part, still
 from clr.range_test import RangeTest
 
 DIGITS = 5
@@ -61,14 +61,15 @@ def range_reading(test: RangeTest, paper: tuple[float, float] | None = None) -> 
             "quarter and nine tenths of each seed's rise, and then the medians."
         ),
     }
-    figure, (ax,) = still()
-    colour = colours.colour("range_ramp")
-    for curve in test.curves:
-        ax.plot(curve["lr"], 100 * curve[watched], color=colour, lw=0.8, alpha=0.4)
-    ax.plot(median.index, 100 * median, color=colour, lw=2)
-    for name, value in (("base_lr", found.base_lr), ("max_lr", found.max_lr)):
-        ax.axvline(value, color="#59616b", lw=1)
-        ax.text(value, 1.0, f" {name}", transform=ax.get_xaxis_transform(), va="bottom")
-    ax.set(xlabel="learning rate", ylabel=f"{data['watched']}, %", xlim=(0, end))
+    with look():
+        figure, (ax,) = still()
+        colour = colours.colour("range_ramp")
+        for curve in test.curves:
+            ax.plot(curve["lr"], 100 * curve[watched], color=colour, lw=0.8, alpha=0.4)
+        ax.plot(median.index, 100 * median, color=colour, lw=2)
+        for name, value in (("base_lr", found.base_lr), ("max_lr", found.max_lr)):
+            ax.axvline(value, color="#59616b", lw=1)
+            ax.text(value, 1.0, f" {name}", transform=ax.get_xaxis_transform(), va="bottom")
+        ax.set(xlabel="learning rate", ylabel=f"{data['watched']}, %", xlim=(0, end))
     alt = f"A range test: {data['watched']} against the learning rate, with the rule's bounds."
     return page_part("reading", "Read the range test", data, ["reading.js"], figure, alt)

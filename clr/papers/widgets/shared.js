@@ -74,5 +74,8 @@ function begin(root, start) {
   const live = root.querySelector(".clr-live");
   const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
   start(live, data, "clr" + Math.random().toString(36).slice(2));
+  // JupyterLab leaves the keys of an element with this attribute to the element.
+  for (const each of live.querySelectorAll("input, select, button"))
+    each.dataset.lmSuppressShortcuts = "true";
   root.querySelector(".clr-still").remove();
 }
