@@ -91,6 +91,7 @@ def _execute(notebook: Path, values: dict, partial: Path) -> float:
             parameters=values,
             progress_bar={"desc": notebook.stem, "leave": False, "disable": None},
             kernel_manager_class=Kernel,
+            shutdown_kernel="immediate",  # otherwise it may print that it was interrupted
             config=Config({"KernelManager": kernel}),
         )
     code = [c for c in executed.cells if c.cell_type == "code" and c.source.strip()]
