@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
@@ -140,7 +139,12 @@ def run(params, only, jobs, out, given) -> int:
 @click.option(
     "--export", "export_to", metavar="FILE", help="write the finished records into one file"
 )
-@click.option("--import", "import_from", metavar="FILE", help="add the records in such a file")
+@click.option(
+    "--import",
+    "import_from",
+    metavar="FILE",
+    help="add the records in such a file, or in a folder",
+)
 def sweep(
     experiments,
     arms,
@@ -155,33 +159,40 @@ def sweep(
     import_from,
 ) -> int:
     """List the runs of all experiments, and train those that are not recorded yet."""
-    from clr.runs import Store, archive
+    from clr.runs import Store, export
+    from clr.runs import sweep as sweeps
 
     store = Store.committed() if record else Store.usual()
     try:
         if import_from:
-            new, old = archive.import_(Path(import_from), store.folder)
+            new, old = store.add(Path(import_from))
             print(f"{new} records imported to {store.folder}, {old} were already there")
             return 0
         chosen = _chosen(experiments, arms, seeds, dataset)
-        rows = [(label, config, store.search(config)) for label, config in chosen]
-        for label, config, run in rows:
-            print(f"{label} seed {config.seed} {_said(store, config, run)}")
-        missing = [(label, config) for label, config, run in rows if run is None]
-        print(f"{len(rows) - len(missing)} of {len(rows)} runs recorded", flush=True)
+        recorded, missing = [], []
+        for label, config in chosen:
+            found = store.by_data(config)
+            print(f"{label} seed {config.seed} {_said(config, found)}")
+            if run := found.get(config.source.name):
+                recorded.append(run)
+            else:
+                missing.append((label, config))
+        print(f"{len(recorded)} of {len(chosen)} runs recorded", flush=True)
         if export_to:
-            if len(missing) == len(rows):
+            if not recorded:
                 raise ValueError("--export needs at least one recorded run; none is recorded")
-            archive.export([run for *_, run in rows if run], Path(export_to))
+            export(recorded, Path(export_to))
             print(f"exported to {export_to}")
         if list_only or export_to or not missing:
             return 0
-        return 1 if _train(missing, store, jobs, device, scheduler) else 0
+        failed = sweeps.run(missing, store, device=device, jobs=jobs, scheduler=scheduler)
+        return 1 if failed else 0
     except (ImportError, ValueError, OSError) as error:
         print(f"clr sweep: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from there")
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # else the run that was stopped has said it
+            print("stopped; the same command goes on from there")
         return 130
 
 
@@ -204,30 +215,14 @@ def _chosen(experiments, arms, seeds, dataset) -> list[tuple]:
     return [(f"{name}: {arm}", config) for arm, name, configs in found for config in configs]
 
 
-def _train(configs, store, jobs, device, scheduler) -> int:
-    """Train labelled configs here or on a scheduler's workers; returns how many failed."""
-    from clr.runs import sweep as sweeps
-
-    datasets = sorted({config.dataset for _, config in configs})
-    if scheduler:
-        make, jobs = sweeps.dask(scheduler)
-        with make() as executor:  # the workers must have the data and the device
-            executor.submit(sweeps.check, datasets, device).result()
-        progress = False
-    else:
-        sweeps.check(datasets, device)
-        make, progress = partial(sweeps.pool, jobs), None if jobs == 1 else False
-    return sweeps.run(configs, make, store, device=device, progress=progress, jobs=jobs)
-
-
-def _said(store, config, run) -> str:
-    """Whether a run is recorded, as text for printing."""
+def _said(config, found) -> str:
+    """Whether a run is recorded, as text; `found` holds its records by their data."""
     where = f"on {config.dataset}, {config.iterations:,} iterations"
-    if run is not None:
+    if run := found.get(config.source.name):
         return f"{where}: recorded, {run.outcome}"
-    if (other := store.search(config, other_data=True)) is None:
-        return f"{where}: not run"
-    return f"{where}: not run (on {other.data['name']}: {other.outcome})"
+    for data, other in found.items():
+        return f"{where}: not run (on {data}: {other.outcome})"
+    return f"{where}: not run"
 
 
 @cli.command(

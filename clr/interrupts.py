@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM: defer them, note them, or send them to other processes."""
+"""Ctrl-C and SIGTERM: note them, or send them to other processes."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Iterable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import psutil
 
@@ -13,22 +13,6 @@ import psutil
 def _in_main_thread() -> bool:
     """Whether this thread receives signals: only the main thread does."""
     return threading.current_thread() is threading.main_thread()
-
-
-@contextmanager
-def deferred():
-    """A context in which Ctrl-C takes effect only when the block has ended."""
-    if not _in_main_thread():
-        yield
-        return
-    came = []
-    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            signal.raise_signal(signal.SIGINT)
 
 
 class noted:

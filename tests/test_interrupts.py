@@ -7,15 +7,7 @@ import threading
 import psutil
 import pytest
 
-from clr.interrupts import deferred, noted, take_sigterm_as_ctrl_c, tell
-
-
-def test_ctrl_c_waits_until_the_block_is_done():
-    done = []
-    with pytest.raises(KeyboardInterrupt), deferred():
-        signal.raise_signal(signal.SIGINT)
-        done.append(1)
-    assert done == [1] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+from clr.interrupts import noted, take_sigterm_as_ctrl_c, tell
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -34,7 +26,7 @@ def test_other_threads_leave_the_handlers_alone():
     seen = []
 
     def work():
-        with deferred(), noted() as signals:
+        with noted() as signals:
             seen.append((signals.came, signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=work)

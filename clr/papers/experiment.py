@@ -201,15 +201,10 @@ class Experiment:
         *,
         seeds: int | None = None,
         dataset: str | None = None,
-        by_name: bool = False,
     ) -> dict[str, list[Run]]:
-        """The recorded runs by arm; an arm without any is left out.
-
-        `by_name` is that of `Store.search`: a folder of images that happens to have the same
-        name is not looked into.
-        """
+        """The recorded runs by arm; an arm without any is left out."""
         found = {
-            arm: [run for config in each if (run := store.search(config, by_name=by_name))]
+            arm: [run for config in each if (run := store.search(config))]
             for arm, each in self.configs(seeds=seeds, dataset=dataset).items()
         }
         return {arm: each for arm, each in found.items() if each}
@@ -229,11 +224,12 @@ class Experiment:
 
         This can be the data set the experiment is meant for, or another one, such as a copy.
         """
-        names = {self.dataset} | store.data_names(
-            config for each in self.configs().values() for config in each
+        found: dict[str, dict[str, list[Run]]] = {self.dataset: {}}
+        for arm, configs in self.configs().items():
+            for config in configs:
+                for data, run in store.by_data(config).items():
+                    found.setdefault(data, {}).setdefault(arm, []).append(run)
+        most = sorted(found, key=lambda data: (data != self.dataset, data))
+        return max(
+            (found[data] for data in most), key=lambda runs: sum(map(len, runs.values()))
         )
-        found = [
-            self.recorded(store, dataset=name, by_name=True)
-            for name in sorted(names, key=lambda name: (name != self.dataset, name))
-        ]
-        return max(found, key=lambda runs: sum(map(len, runs.values())))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clr import files
 from clr.papers import cyclical, scoreboard, worth_it
 from clr.papers.experiment import Experiment
 from clr.papers.statements import Statement
 from clr.papers.verdicts import ANSWERS
 from clr.paths import ROOT
-from clr.runs import Run, Store, files
+from clr.runs import Run, Store, record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +72,7 @@ class Figure:
         """A hash of the histories that the figure shows; it is stored in the PNG."""
         whole = hashlib.sha256()
         for run in (run for each in self.runs().values() for run in each):
-            whole.update(run.path.with_suffix(".csv").read_bytes())
+            whole.update(record.as_csv(run.history).encode())
         return whole.hexdigest()
 
     def write(self):
