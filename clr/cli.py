@@ -9,7 +9,6 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from clr import checks
@@ -107,30 +106,39 @@ def sweep(asked: argparse.Namespace) -> int:
     Example:
       python -m clr sweep --experiment table1 --arms fixed triangular2 --seeds 3
     """
-    from clr.runs import Store, archive
+    from clr.runs import Store, export
+    from clr.runs import sweep as sweeps
 
     store = Store.committed() if asked.record else Store.usual()
     if asked.import_file:
-        new, old = archive.import_(asked.import_file, store.folder)
+        new, old = store.add(asked.import_file)
         print(f"{new} records imported to {store.folder}, {old} were already there")
         return 0
-    rows = [(label, config, store.search(config)) for label, config in _chosen(asked)]
-    for label, config, found in rows:
-        print(f"{label} seed {config.seed} {_said(store, config, found)}")
-    recorded = [found for *_, found in rows if found]
-    print(f"{len(recorded)} of {len(rows)} runs recorded", flush=True)
+    recorded, missing = [], []
+    chosen = _chosen(asked)
+    for label, config in chosen:
+        found = store.by_data(config)
+        print(f"{label} seed {config.seed} {_said(config, found)}")
+        if run := found.get(config.source.name):
+            recorded.append(run)
+        else:
+            missing.append((label, config))
+    print(f"{len(recorded)} of {len(chosen)} runs recorded", flush=True)
     if asked.export:
         if not recorded:
             raise ValueError("--export needs at least one recorded run; none is recorded")
-        archive.export(recorded, asked.export)
+        export(recorded, asked.export)
         print(f"exported to {asked.export}")
-    missing = [(label, config) for label, config, found in rows if not found]
     if asked.list or asked.export or not missing:
         return 0
     try:
-        return 1 if _train(missing, store, asked) else 0
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from there")
+        failed = sweeps.run(
+            missing, store, device=asked.device, jobs=asked.jobs, scheduler=asked.scheduler
+        )
+        return 1 if failed else 0
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # else the run that was stopped has said it
+            print("stopped; the same command goes on from there")
         return 130
 
 
@@ -170,31 +178,14 @@ def _chosen(asked: argparse.Namespace) -> list[tuple]:
     return [(label, config) for _, label, config in found]
 
 
-def _said(store, config, found) -> str:
-    """Whether a run is recorded, as text for printing."""
+def _said(config, found) -> str:
+    """Whether a run is recorded, as text; `found` holds its records by their data."""
     where = f"on {config.dataset}, {config.iterations:,} iterations"
-    if found:
-        return f"{where}: recorded, {found.outcome}"
-    if other := store.search(config, other_data=True):
-        return f"{where}: not run (on {other.data['name']}: {other.outcome})"
+    if run := found.get(config.source.name):
+        return f"{where}: recorded, {run.outcome}"
+    for data, other in found.items():
+        return f"{where}: not run (on {data}: {other.outcome})"
     return f"{where}: not run"
-
-
-def _train(configs: list[tuple], store, asked: argparse.Namespace) -> int:
-    """Train labelled configs here or on a scheduler's workers; returns how many failed."""
-    from clr.runs import sweep as sweeps
-
-    datasets = sorted({config.dataset for _, config in configs})
-    jobs, progress = asked.jobs, None if asked.jobs == 1 else False
-    if asked.scheduler:
-        make, jobs = sweeps.dask(asked.scheduler)
-        progress = False
-        with make() as executor:  # the workers must have the data and the device
-            executor.submit(sweeps.check, datasets, asked.device).result()
-    else:
-        make = partial(sweeps.pool, jobs)
-        sweeps.check(datasets, asked.device)
-    return sweeps.run(configs, make, store, device=asked.device, progress=progress, jobs=jobs)
 
 
 def claims(asked: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from clr.notebooks import execution, pages
 from clr.papers import EXPERIMENTS, readme, scoreboard, tables
 from clr.papers.cyclical import TABLE1
 from clr.paths import RECORDED, ROOT
-from clr.runs import Store, archive
+from clr.runs import Store, export
 from clr.runs import store as stores
 
 NOTEBOOKS = sorted(execution.NOTEBOOKS.glob("[0-9]*.ipynb"))
@@ -70,7 +70,7 @@ def executed(notebook, output, **_):
 @pytest.fixture
 def give(store, tmp_path, monkeypatch):
     """Gives a command, and returns its status; nothing is trained, measured or committed."""
-    archive.export(
+    export(
         [Store.committed().search(TABLE1.config("fixed", 0, "folder:cifar10-jpeg"))],
         tmp_path / "records.tar.gz",
     )
@@ -91,10 +91,10 @@ def give(store, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", SHOWN)
 def test_a_command_that_is_shown(give, command):
-    before = sorted(RECORDED.iterdir())
+    before = sorted(RECORDED.rglob("*"))
     # in this store no run is recorded, and an export of nothing is refused
     assert give(command) == (2 if "--export" in command else 0)
-    assert sorted(RECORDED.iterdir()) == before
+    assert sorted(RECORDED.rglob("*")) == before
 
 
 def test_the_commands_that_are_found_are_of_every_kind():

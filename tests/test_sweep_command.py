@@ -82,10 +82,10 @@ def test_bad_arguments(store, capsys):
 def no_process(monkeypatch):
     """Starting a worker is an error."""
 
-    def start(_):
+    def start(*_, **__):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(sweep, "pool", start)
+    monkeypatch.setattr(sweep, "_in_processes", start)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import inf
 
 from clr import checks
@@ -277,24 +276,21 @@ class Experiment:
         }
         return {arm: each for arm, each in found.items() if each}
 
-    def recorded(self, store: Store, *, by_name: bool = False, **which) -> dict[str, list[Run]]:
-        """The recorded runs by arm; `which` are the `seeds` and the `dataset` of `runs`.
-
-        `by_name` is that of `Store.search`: a folder of images that happens to have the same
-        name is not looked into.
-        """
-        return self.runs(partial(store.search, by_name=by_name), **which)
+    def recorded(self, store: Store, **which) -> dict[str, list[Run]]:
+        """The recorded runs by arm; `which` are the `seeds` and the `dataset` of `runs`."""
+        return self.runs(store.search, **which)
 
     def most_recorded(self, store: Store) -> dict[str, list[Run]]:
         """The recorded runs by arm, on the data set with the most recorded runs.
 
         This can be the data set the experiment is meant for, or another one, such as a copy.
         """
-        names = {self.dataset} | store.data_names(
-            config for each in self.configs().values() for config in each
+        found: dict[str, dict[str, list[Run]]] = {self.dataset: {}}
+        for arm, configs in self.configs().items():
+            for config in configs:
+                for data, run in store.by_data(config).items():
+                    found.setdefault(data, {}).setdefault(arm, []).append(run)
+        most = sorted(found, key=lambda data: (data != self.dataset, data))
+        return max(
+            (found[data] for data in most), key=lambda runs: sum(map(len, runs.values()))
         )
-        found = [
-            self.recorded(store, dataset=name, by_name=True)
-            for name in sorted(names, key=lambda name: (name != self.dataset, name))
-        ]
-        return max(found, key=lambda runs: sum(map(len, runs.values())))

@@ -1,4 +1,4 @@
-"""README.md's generated parts: the table of claims, and the figures."""
+"""The generated parts of README.md, its figures, and the indexes of the recorded runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clr.papers import cyclical, scoreboard, worth_it
+from clr import files
+from clr.papers import EXPERIMENTS, cyclical, scoreboard, worth_it
 from clr.papers import statements as says
 from clr.papers.experiment import Experiment
 from clr.papers.verdicts import ANSWERS
 from clr.paths import ROOT
-from clr.runs import Run, Store, files
+from clr.runs import Run, Store, record
+from clr.training.data import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +26,10 @@ README = ROOT / "README.md"
 HEADLINES = [says.THIRD, says.AS_LONG, says.DECAY, says.EXP_RANGE, says.SUPER]
 BEGIN = "<!-- claims: written by `python -m clr claims --readme` -->"
 END = "<!-- end of claims -->"
+INDEX = (
+    "`python -m clr claims --readme` has written this page. "
+    "What a record holds is described in the README.md of the folder `data`."
+)
 
 
 def claims_part() -> str:
@@ -64,7 +70,7 @@ class Figure:
         """A hash of the histories that the figure shows; it is stored in the PNG."""
         whole = hashlib.sha256()
         for run in (run for each in self.runs().values() for run in each):
-            whole.update(run.path.with_suffix(".csv").read_bytes())
+            whole.update(record.as_csv(run.history).encode())
         return whole.hexdigest()
 
     def write(self):
@@ -115,9 +121,44 @@ def text() -> str:
     return before + "\n\n".join([BEGIN, claims_part(), END]) + rest.split(END)[1]
 
 
+def indexes() -> dict[Path, str]:
+    """README.md of `data/runs` and of each folder in it: the runs that are recorded there."""
+    store, arms = Store.committed(), {}
+    for experiment in EXPERIMENTS.values():
+        for arm, configs in experiment.configs().items():
+            for run in (run for each in configs for run in store.by_data(each).values()):
+                arms.setdefault(run.path, []).append(f"{experiment.name}: {arm}")
+    place = {path: i for i, path in enumerate(arms)}  # in the order of the experiments
+    found, links = {}, []
+    for folder in sorted({path.parent for path in store.folder.rglob("*.json")}):
+        runs = [record.load(path) for path in sorted(folder.glob("*.json"))]
+        runs.sort(key=lambda run: place.get(run.path, len(place)))
+        head = f"{title(runs[0].data['name'])}, {runs[0].config.model}: {len(runs)} runs"
+        rows = [_row(run, arms.get(run.path, [])) for run in runs]
+        lines = [f"# {head}", INDEX, scoreboard.markdown(rows, list(rows[0]))]
+        found[folder / "README.md"] = "\n\n".join(lines) + "\n"
+        links.append(f"* [{head}]({folder.relative_to(store.folder).as_posix()})")
+    whole = "\n\n".join(["# Recorded runs", INDEX, "\n".join(links)]) + "\n"
+    return {store.folder / "README.md": whole} | found
+
+
+def _row(run: Run, arms: list[str]) -> dict[str, str]:
+    """A row of an index: the experiments' arms that a run belongs to, and how it ended."""
+    return {
+        "experiment: arm, or policy": "; ".join(arms) or str(run.config.policy),
+        "seed": str(run.config.seed),
+        "iterations": f"{run.config.iterations:,}",
+        "result": run.outcome,
+        "device": run.provenance["device"],
+        "record": f"[{run.path.stem.rpartition('-')[2]}]({run.path.name})",
+    }
+
+
 def write():
-    """Bring README.md and its figures up to date with the records."""
+    """Bring README.md, its figures and the indexes up to date with the records."""
     whole = text()
     for figure in FIGURES:
         figure.write()
+    for path, content in indexes().items():
+        files.write(path, content.encode())
     files.write(README, whole.encode())

@@ -7,12 +7,11 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 from clr import checks
@@ -21,6 +20,9 @@ from clr.range_test.batches import described, endless, outputs_of, pair
 from clr.range_test.bounds import Bounds, read
 from clr.range_test.figure import draw
 from clr.range_test.restore import generators, restored
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMNS = ["iteration", "lr", "train_loss", "train_accuracy", "test_accuracy"]
 

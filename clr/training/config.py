@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Annotated
 
 from clr import checks
@@ -11,6 +12,12 @@ from clr.training import models, optim
 from clr.training.data import Source
 
 PRECISIONS = ("float32", "bfloat16")
+MOST_ITERATIONS = 10**7
+MOST_ROWS = 50_000  # of a history, so that its record stays small
+
+
+def _iterations(name, value) -> int:
+    return checks.whole(name, value, high=MOST_ITERATIONS)
 
 
 def _dataset(name, value) -> str:
@@ -24,7 +31,8 @@ class RunConfig:
 
     It holds no device and no number of threads. `dataset` is a name that
     `datasets.Source.parse` knows; records leave out the path of an image folder. `test_every`
-    is in iterations. `weight_decay` and the rate are multiplied by the
+    is in iterations. A run has at most `MOST_ITERATIONS` iterations, and its history at most
+    `MOST_ROWS` rows. `weight_decay` and the rate are multiplied by the
     model's own multipliers. `optimizer` is one of `optim.NAMES`, Caffe's solvers. With
     `train_images=n` only the first n training images are trained on. With `validation_images=n`
     the last n training images are not trained on; the history has the accuracy on them, by
@@ -37,7 +45,7 @@ class RunConfig:
     """
 
     policy: Annotated[Policy, a_policy]
-    iterations: Annotated[int, checks.whole]
+    iterations: Annotated[int, _iterations]
     dataset: Annotated[str, _dataset] = "digits"
     model: Annotated[str, checks.among(models.NAMES)] = "cifar10_full"
     seed: Annotated[int, checks.count] = 0
@@ -60,6 +68,12 @@ class RunConfig:
 
     def __post_init__(self):
         checks.fields(self)
+        if self.iterations > MOST_ROWS * self.test_every:
+            least = -(-self.iterations // MOST_ROWS)
+            raise ValueError(
+                f"test_every must be at least {least} for {self.iterations:,} iterations: a "
+                f"history has at most {MOST_ROWS:,} rows; got {self.test_every}"
+            )
         self.policy(self.iterations)  # raises now if the policy ends before the run
         if self.momentum_policy is not None:
             optim.check_momentum_policy(self.optimizer, self.momentum_policy, self.iterations)
@@ -84,7 +98,7 @@ class RunConfig:
                 f"{self.subtract_mean} and {self.flip}"
             )
 
-    @property
+    @cached_property
     def source(self) -> Source:
         """The data set's parsed name."""
         return Source.parse(self.dataset)

@@ -8,7 +8,7 @@ import pandas as pd
 from clr.papers import Arm, Experiment
 from clr.paths import ROOT
 from clr.policies import Fixed
-from clr.runs import Run
+from clr.runs import Run, record
 from clr.training import COLUMNS, RunConfig
 
 
@@ -37,8 +37,12 @@ def experiment(arms=("fixed", "triangular2"), claims=(), iterations=20, **values
 
 def rewrite(path, history, **values):
     """Give a record another history and other values in its JSON."""
-    text = history.to_csv(index=False).encode()
+    text = record.as_csv(history)
     kept = {k: v for k, v in json.loads(path.read_text()).items() if k != "final_accuracy"}
-    values |= {"history_sha256": hashlib.sha256(text).hexdigest()}
-    path.write_text(json.dumps(kept | values))
-    path.with_suffix(".csv").write_bytes(text)
+    values |= {"history_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    path.write_bytes(record.as_json(kept | values | {"history": text.splitlines()}))
+
+
+def histories(folder):
+    """The histories of all records below a folder, as lines of text, by the records' names."""
+    return {p.stem: json.loads(p.read_text())["history"] for p in folder.rglob("*.json")}

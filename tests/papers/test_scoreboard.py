@@ -7,13 +7,14 @@ import nbformat
 import pandas as pd
 import pytest
 
+from clr import files
 from clr.papers import EXPERIMENTS, published, scoreboard
 from clr.papers import statements as says
 from clr.papers.cyclical import TABLE1, TENTH
 from clr.papers.super_convergence import MNIST
 from clr.paths import ROOT
 from clr.printing import percent
-from clr.runs import Store, run_name
+from clr.runs import Store, record, run_name
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +47,13 @@ def test_a_new_run_counts_at_once(tmp_path):
 
     def add(seed):
         """A record of that seed, made of seed 0's."""
-        record = json.loads(old.path.read_text())
-        record["config"]["seed"] = seed
-        config = TABLE1.config("fixed", seed, copy)
-        name = run_name(config, record["data"]["fingerprint"])
-        (tmp_path / f"{name}.json").write_text(json.dumps(record))
-        (tmp_path / f"{name}.csv").write_bytes(old.path.with_suffix(".csv").read_bytes())
+        values = json.loads(old.path.read_text())
+        values["config"]["seed"] = seed
+        config, data = TABLE1.config("fixed", seed, copy), values["data"]
+        name = run_name(config, data["fingerprint"])
+        files.write(
+            record.place(tmp_path, data["name"], config.model, name), record.as_json(values)
+        )
 
     for seed in (0, 1):
         add(seed)

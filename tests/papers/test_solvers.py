@@ -174,7 +174,7 @@ def test_notebook_5_says_what_adadelta_does_with_a_rate(update_sizes):
 
 
 def recorded(experiment):
-    return experiment.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
+    return experiment.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
 
 
 SHORT, RANGES = recorded(solvers.SOLVERS_SHORT), recorded(solvers.SOLVER_RANGES)

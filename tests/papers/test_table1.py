@@ -14,7 +14,7 @@ from clr.runs import Store
 
 README = " ".join((ROOT / "README.md").read_text().split())
 PUBLISHED = published.of(TABLE1)
-RUNS = TABLE1.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
+RUNS = TABLE1.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
 
 
 def at(arm, iteration=None):
@@ -118,7 +118,7 @@ def test_at_equal_last_rates_the_cycles_are_ahead():
 
 
 def test_in_tenth_triangular_is_ahead_without_drops():
-    runs = TENTH.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
+    runs = TENTH.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
     cycle = Summary.of(runs["triangular"]).mean
     leads = [100 * (cycle - Summary.of(runs[arm], 2500).mean) for arm in ("fixed", "decay")]
     assert min(leads) > 5 and max(leads) < 7
@@ -130,7 +130,7 @@ def test_in_tenth_triangular_is_ahead_without_drops():
 def test_which_ends_of_cycles_survive_holm():
     kept = []
     for each in (TABLE1, TENTH, LAPTOP):
-        runs = each.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
+        runs = each.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
         rows = verdicts.judge(each, runs)
         (row,) = [row for row in rows if row["statement"] == says.STOP]
         assert row["verdict"] == "reproduced"

@@ -233,7 +233,10 @@ def test_config_is_a_value():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"iterations": 0}, "iterations must be a whole number, at least 1; got 0"),
+        (
+            {"iterations": 0},
+            "iterations must be a whole number, at least 1 and at most 10000000; got 0",
+        ),
         ({"iterations": "500"}, "iterations must be a number.*; got '500'"),
         ({"batch_size": -1}, "batch_size must be"),
         ({"seed": -1}, "seed must be a whole number, at least 0; got -1"),
