@@ -24,24 +24,28 @@ MEASURES = ("loss", "accuracy")  # what an experiment's claims compare, on the t
 TESTS = COLUMNS[-2:]  # the columns of a history that have them, in this order
 
 
-@dataclass(frozen=True)
-class Relation:
-    """What a claim says about the difference of two mean accuracies, in units of its margin.
-
-    It is reproduced when the interval of the difference lies in `allowed`, and not reproduced
-    when the interval lies outside of `needed`.
-    """
-
-    allowed: tuple[float, float]
-    needed: tuple[float, float]
-
-
+# The verdicts on a claim with this relation, in order, and the range of each in margins. The
+# verdict is the first one whose range contains the whole interval of the difference.
 RELATIONS = {
-    "better than": Relation((0.0, inf), needed=(1.0, inf)),
-    "not worse than": Relation((-1.0, inf), needed=(-1.0, inf)),
-    "as good as": Relation((-1.0, 1.0), needed=(-1.0, 1.0)),
-    "as published": Relation((-1.0, 1.0), needed=(-1.0, 1.0)),
+    "better than": (
+        ("worse", -inf, 0.0),
+        ("gain below the margin", -inf, 1.0),
+        ("better", 0.0, inf),
+    ),
+    "not worse than": (("worse", -inf, -1.0), ("not worse", -1.0, inf)),
+    "as good as": (
+        ("different", -inf, -1.0),
+        ("different", 1.0, inf),
+        ("as good", -1.0, 1.0),
+    ),
+    "as published": (
+        ("different", -inf, -1.0),
+        ("different", 1.0, inf),
+        ("as published", -1.0, 1.0),
+    ),
 }
+OURS = "our question"  # the source of a claim that no paper makes
+HOLDS = "better", "not worse", "as good", "as published"  # the verdicts of a claim that holds
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ Side = tuple[str, int | None, bool, str | None]  # of a claim
 class Claim:
     """`arm` is `relation` `other`, as `source` says.
 
-    `source` is a place in a paper, such as "CLR Table 1", or "control" for a comparison that
-    this project asks for. An arm's accuracy is taken at its end or, if `at` or `other_at` is
+    `source` is a place in a paper, such as "CLR Table 1", or `OURS` for a comparison that this
+    project asks for. An arm's accuracy is taken at its end or, if `at` or `other_at` is
     given, at that iteration. With `second` or `other_second`, that arm's tests with the second
     running statistics count (`RunConfig.second_bn_fraction`). "as published" compares an arm
     with the accuracy that the paper publishes for it; `other` is then the arm itself. `margin`
@@ -74,8 +78,8 @@ class Claim:
     the sentence of `clr.papers.statements` that the claim tests; claims of several protocols
     can test the same one. With `minus` (or `other_minus`), the name of a third arm, a run
     counts with the difference between it and that arm's run with the same seed. Holm's
-    correction is made among the `primary` claims of an experiment; None stands for the claims
-    of a paper. `claim` makes a Claim of a sentence.
+    correction is made among the claims that are `primary`; for None see `Experiment.primary`.
+    `claim` makes a Claim of a sentence.
     """
 
     source: str
@@ -95,7 +99,7 @@ class Claim:
     @property
     def control(self) -> bool:
         """Whether this project asks for the comparison, and no paper claims it."""
-        return self.source == "control"
+        return self.source == OURS
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -106,9 +110,7 @@ class Claim:
         )
 
 
-def claim(
-    sentence: str, source: str = "control", statement: str | None = None, **differs
-) -> Claim:
+def claim(sentence: str, source: str = OURS, statement: str | None = None, **differs) -> Claim:
     """The claim "ARM RELATION OTHER", such as "triangular2 better than decay".
 
     The sentence is split at the words of its relation, one of `RELATIONS`, so the names of arms
@@ -232,6 +234,27 @@ class Experiment:
         measure = MEASURES.index(self.measure)
         return tuple((SECOND if second else TESTS)[measure] for _, _, second, _ in claim.sides)
 
+    def primary(self, claim: Claim) -> bool:
+        """Whether the claim is among those for which Holm's correction is made.
+
+        Where it does not say so itself: if it is a claim of a paper, or if the experiment has
+        no claim of a paper.
+        """
+        if claim.primary is not None:
+            return claim.primary
+        return not claim.control or all(each.control for each in self.claims)
+
+    def paired(self, claim: Claim) -> bool:
+        """Whether the runs of both arms with the same seed have the same weights.
+
+        They are then moments of one run, or tests of one training with two kinds of running
+        statistics.
+        """
+        tests = {"bn_fraction": 0.9, "second_bn_fraction": None, "test_every": 1}
+        return replace(self.config(claim.arm), **tests) == replace(
+            self.config(claim.other), **tests
+        )
+
     def text(self, claim: Claim) -> str:
         """The claim as a sentence.
 
@@ -252,12 +275,6 @@ class Experiment:
         if claim.relation == "as published":
             return f"{ours} is as published"
         return f"{ours} is {claim.relation} {others}"
-
-    def source(self, claim: Claim) -> str:
-        """Who makes the claim, as text."""
-        if not claim.control:
-            return claim.source
-        return "our question" if self.paper == "ours" else f"{self.paper} our control"
 
     def runs(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from clr import files
 from clr.papers import EXPERIMENTS, cyclical, scoreboard, worth_it
 from clr.papers import statements as says
 from clr.papers.experiment import Experiment
-from clr.papers.verdicts import ANSWERS
 from clr.paths import ROOT
 from clr.runs import Run, Store, record
 from clr.training.data import title
@@ -33,21 +33,24 @@ INDEX = (
 
 
 def claims_part() -> str:
-    """The verdicts on what the papers are known for, and the number of claims per verdict."""
+    """The verdicts on what the papers are known for, and the number of claims that hold."""
     every = scoreboard.comparisons(Store.committed())
     shown = scoreboard.statements(every).reindex(HEADLINES)
     rows = shown.drop(columns="who says it").rename_axis("what the papers say").reset_index()
-    said = scoreboard.markdown(rows)
-    return f"{said.replace('not reproduced', '**not** reproduced')}\n\n{_counts(every)}"
+    said = re.sub(r"(worse|gain below the margin), ", r"**\1**, ", scoreboard.markdown(rows))
+    return f"{said}\n\n{_counts(every)}"
 
 
 def _counts(rows: list[dict]) -> str:
-    """The numbers of verdicts in sentences."""
-    sentences = []
-    for kind, numbers in scoreboard.counts(rows).iterrows():
-        words = ANSWERS if kind == scoreboard.OURS else {}
-        said = ", ".join(f"{n} {words.get(word, word)}" for word, n in numbers.items())
-        sentences.append(f"{kind[0].upper()}{kind[1:]}: {said}.")
+    """How many claims hold, in sentences, and how many still do after Holm's correction."""
+    numbers, sentences = scoreboard.counts(rows), []
+    for kind, each in scoreboard.kinds(rows).items():
+        kept = [row["holds"] for row in each if row["holm"] == "yes"]
+        said = {name: f"{n} {name}" for name, n in numbers.loc[kind].items()}
+        if not each[0]["control"]:  # most of our questions are not corrected
+            said["hold"] += f" ({kept.count(True)} after Holm's correction)"
+            said["do not hold"] += f" ({kept.count(False)})"
+        sentences.append(f"{kind[0].upper()}{kind[1:]}: {', '.join(said.values())}.")
     return " ".join(sentences)
 
 

@@ -9,7 +9,7 @@ from html import escape
 import pandas as pd
 
 from clr.papers import EXPERIMENTS, published
-from clr.papers.verdicts import ANSWERS, Summary, judge, made, or_none
+from clr.papers.verdicts import HEADS, Summary, judge, made, or_none
 from clr.printing import percent
 from clr.range_test import RangeTest
 from clr.runs import Run, Store
@@ -74,26 +74,28 @@ def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
     return pd.DataFrame(found, dtype=str).rename_axis("statement")
 
 
-OURS = "questions of ours"  # the row of `counts` with answers instead of verdicts
+def kinds(rows: Sequence[Mapping]) -> dict[str, list[Mapping]]:
+    """The claims at the papers' own protocols, those at shortened ones, and our questions."""
+    claims = [row for row in rows if not row["control"]]
+    return {
+        "claims, at the papers' own protocols": [row for row in claims if own(row)],
+        "claims, at shortened protocols": [row for row in claims if not own(row)],
+        "questions of ours": [row for row in rows if row["control"]],
+    }
 
 
 def counts(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """The number of claims per verdict: own protocols, shortened protocols, our questions.
-
-    For our questions, the column "reproduced" counts the answer yes, and "not reproduced" no.
-    """
-    claims = [row for row in rows if not row["control"]]
-    kinds = {
-        "claims, at the papers' own protocols": [row for row in claims if own(row)],
-        "claims, at shortened protocols": [row for row in claims if not own(row)],
-        OURS: [row for row in rows if row["control"]],
-    }
-    words = ["reproduced", "not reproduced", "undecided", "not run"]
+    """How many claims hold, do not hold, are undecided and are not run, by `kinds`."""
     found = {
-        kind: [sum(r["verdict"] in (word, ANSWERS.get(word)) for r in each) for word in words]
-        for kind, each in kinds.items()
+        kind: {
+            "hold": sum(row["holds"] is True for row in each),
+            "do not hold": sum(row["holds"] is False for row in each),
+            "undecided": sum(row["verdict"] == "undecided" for row in each),
+            "not run": sum(row["verdict"] == "not run" for row in each),
+        }
+        for kind, each in kinds(rows).items()
     }
-    return pd.DataFrame.from_dict(found, orient="index", columns=words)
+    return pd.DataFrame.from_dict(found, orient="index")
 
 
 def _bounds(each: Sequence[Run]) -> str:
@@ -164,7 +166,6 @@ CLAIMS = [
 ]
 MADE = ["data", "device"]
 NUMBERS = ["place", "dataset", "model", "policy", "setting", "theirs", "ours", "n", "data"]
-HEADS = {"theirs": "paper", "n_text": "runs"}  # where a column is not called like its key
 
 
 def table(rows: Sequence[dict], columns: Sequence[str]) -> pd.DataFrame:

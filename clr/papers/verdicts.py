@@ -1,25 +1,35 @@
 """What runs say: the summary of an arm's accuracies, and the verdict on a claim.
 
 The rule. A claim compares two arms of one experiment. The runs give a 95 % interval for the
-difference of the mean final test accuracies (Welch's, from the spread over the seeds of each
-arm; paired if two iterations of the same runs are compared). With a margin m,
+difference of the mean final test accuracies: Welch's, from the spread over the seeds of each
+arm, or Student's for pairs, where the runs of both arms have the same weights (two moments of
+the same runs, or two tests of the same training). The verdict follows from the interval and the
+margin m of the claim.
 
-- "better than" is reproduced when the whole interval is above 0, and not reproduced when its
-  upper end is below m and its lower end is not above 0;
-- "not worse than" is reproduced when the whole interval is above -m, and not reproduced when it
-  is below -m;
-- "as good as" is reproduced when the whole interval is within m of 0, and not reproduced when
-  it is outside of that;
-- everything else is undecided. So is a claim with fewer runs than planned, a claim without an
-  interval (an arm has only one run, or the runs of each arm are all equal), and a claim with a
-  run that diverged (the result is then how many runs did).
+- "better than": better, when the interval is above 0 and not as a whole below m; gain below the
+  margin, when it is below m and not as a whole below 0; worse, when it is below 0.
+- "not worse than": not worse, when the interval is above -m; worse, when it is below -m.
+- "as good as": as good, when the interval is within m of 0; different, when it is outside of
+  that. Each end is a one-sided test at 5 %, so the interval is the 90 % interval.
+- "as published": the same for the runs of one arm and the accuracy that the paper publishes
+  for it.
+- Everything else is undecided. So is a claim with fewer runs than planned, and a claim without
+  an interval (an arm has only one run, or the runs of each arm are all equal).
 
-A question of ours is a claim that no paper makes, so it cannot be reproduced: its verdict is
-"yes" instead of "reproduced", and "no" instead of "not reproduced".
+A run that diverged counts against the claim of its arm. Where a larger share of the runs of the
+first arm diverged than of the second, the verdict on "better than" and "not worse than" is
+worse. Where a larger share of the second arm diverged, the claim holds if it holds for the runs
+that did not diverge, and is undecided if not. "as good as" and "as published" get the verdict
+different where the shares differ. Where the shares are equal, the runs that did not diverge are
+compared.
 
-With the verdict we report whether it survives Holm's correction for all claims of the
-experiment that have an interval, and whether the difference that the paper publishes lies in
-our interval.
+A claim holds when its verdict is better, not worse, as good or as published, and does not hold
+when it is gain below the margin, worse or different. A paper's claim that holds is reproduced.
+
+With the verdict we report whether it survives Holm's correction for the primary claims of the
+experiment (the claims of a paper, or all claims of an experiment without such claims), and
+whether the difference that the paper publishes lies in our 95 % prediction interval: where the
+difference of as many further runs as the paper averaged would lie.
 """
 
 from __future__ import annotations
@@ -33,7 +43,7 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit  # scipy.stats takes half a second to import
 
 from clr.papers import published
-from clr.papers.experiment import MARGIN, RELATIONS, Claim, Experiment
+from clr.papers.experiment import HOLDS, MARGIN, RELATIONS, Claim, Experiment
 from clr.printing import percent
 from clr.runs import Run
 
@@ -99,9 +109,13 @@ class Summary:
         return percent(self.mean, self.sd, digits) + rate
 
 
-ANSWERS = {"reproduced": "yes", "not reproduced": "no"}  # to a question of ours
+LEVEL = 0.05  # the significance level of all tests
+# of the interval that decides about a relation; equivalence takes two one-sided tests
+CONFIDENCE = dict.fromkeys(RELATIONS, 1 - LEVEL) | {
+    "as good as": 1 - 2 * LEVEL,
+    "as published": 1 - 2 * LEVEL,
+}
 OPEN = "undecided", "not run"  # verdicts that decide nothing
-LEVEL = 0.05  # the significance level of 95 % intervals
 
 
 def _without_spread(ours: Sequence[float], others: Sequence[float], paired: bool) -> bool:
@@ -126,7 +140,11 @@ def _difference(ours, others, paired: bool) -> tuple[float, float, float]:
 
 
 def interval(
-    ours: Sequence[float], others: Sequence[float], *, paired: bool = False
+    ours: Sequence[float],
+    others: Sequence[float],
+    *,
+    paired: bool = False,
+    confidence: float = 1 - LEVEL,
 ) -> tuple[float, float]:
     """The 95 % interval of the difference of two means (Welch's; Student's, if in pairs).
 
@@ -135,53 +153,63 @@ def interval(
     if _without_spread(ours, others, paired):
         return nan, nan
     difference, error, freedom = _difference(ours, others, paired)
-    half = stdtrit(freedom, 1 - LEVEL / 2) * error
+    half = stdtrit(freedom, (1 + confidence) / 2) * error
     return float(difference - half), float(difference + half)
 
 
-def decide(relation: str, low: float, high: float, margin: float = MARGIN) -> str:
-    """'reproduced', 'not reproduced' or 'undecided', from the difference's interval."""
-    if isnan(low):
-        return "undecided"
-    claimed = RELATIONS[relation]
-    least, most = (margin * each for each in claimed.allowed)
-    if least < low and high < most:
-        return "reproduced"
-    least, most = (margin * each for each in claimed.needed)
-    return "not reproduced" if high < least or most < low else "undecided"
+def prediction(
+    ours: Sequence[float], others: Sequence[float], averaged: tuple[int, int] = (1, 1)
+) -> tuple[float, float]:
+    """The 95 % prediction interval of the difference of one further run of each arm.
+
+    With `averaged`, of the means of so many further runs. As in Welch's test, each arm has a
+    spread of its own. (nan, nan) where `interval` is.
+    """
+    if _without_spread(ours, others, False):
+        return nan, nan
+    n = np.array([len(ours), len(others)])
+    parts = np.array([np.var(ours, ddof=1), np.var(others, ddof=1)]) * (
+        1 / n + 1 / np.array(averaged)
+    )
+    freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
+    half = np.sqrt(parts.sum()) * stdtrit(freedom, 1 - LEVEL / 2)
+    difference = np.mean(ours) - np.mean(others)
+    return float(difference - half), float(difference + half)
 
 
-def p_value(
+def verdict(
     relation: str,
     ours: Sequence[float],
     others: Sequence[float],
     margin: float = MARGIN,
     *,
     paired: bool = False,
-) -> float:
-    """The smallest significance level at which `decide` is not "undecided".
+) -> tuple[str, float]:
+    """The verdict, and its p-value, on a claim about arms whose larger values are better.
 
-    It is 0.05 if the 95 % interval just allows a verdict. In general, the interval at
-    1 - p just touches the limit of the range that the verdict needs. NaN without an
-    interval. Holm's correction is applied to these values.
+    The p-value is the level at which the interval just touches the limit of the verdict's
+    range; that of "undecided" is the smallest one of the possible verdicts. Holm's correction
+    is applied to these values. NaN without an interval.
     """
     if _without_spread(ours, others, paired):
-        return nan
+        return "undecided", nan
+    sides = 1 if CONFIDENCE[relation] < 1 - LEVEL else 2
 
     def beyond(bound: float, side: str) -> float:
-        """Twice the p-value of a difference "greater" or "less" (`side`) than `bound`."""
+        """The p-value of a difference "greater" or "less" (`side`) than `bound`."""
         if np.isinf(bound):
-            return 0.0 if (bound < 0) == (side == "greater") else 1.0
+            return 0.0
         difference, error, freedom = _difference(np.subtract(ours, bound), others, paired)
         t = difference / error
-        return 2 * float(stdtr(freedom, -t if side == "greater" else t))
+        p = float(stdtr(freedom, -t if side == "greater" else t))
+        return min(sides * p, 1.0)
 
-    claimed = RELATIONS[relation]
-    least, most = (margin * each for each in claimed.allowed)
-    within = max(beyond(least, "greater"), beyond(most, "less"))
-    least, most = (margin * each for each in claimed.needed)
-    outside = min(beyond(least, "less"), beyond(most, "greater"))
-    return min(within, outside, 1.0)
+    found = [
+        (word, max(beyond(margin * least, "greater"), beyond(margin * most, "less")))
+        for word, least, most in RELATIONS[relation]
+    ]
+    undecided = "undecided", min(p for _, p in found)
+    return next(((word, p) for word, p in found if p < LEVEL), undecided)
 
 
 def holm(p_values: Sequence[float]) -> list[bool]:
@@ -212,83 +240,88 @@ def or_none(value: float) -> float | None:
 def judge(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[dict]:
     """The verdicts on all claims of an experiment, one row of plain values per claim, in order.
 
-    `runs` are the experiment's, by arm. Every table, figure and file shows these rows.
+    `runs` are the experiment's, by arm. Every table, figure and file shows these rows. Lists
+    have one value per arm; None is a value that there is not.
 
     The claim: claim (a sentence), arm and other (its two arms), statement (the paper's sentence
-    that it tests, or None), experiment, protocol (CLR, SC or ours), paper (that the experiment
-    is about), breaks (the paper's conditions that the protocol breaks), source, control,
+    that it tests), experiment, protocol (CLR, SC or ours), paper (that the experiment is
+    about), breaks (the paper's conditions that the protocol breaks), source, control, primary,
     relation, margin, command (that trains its arms).
-    The runs: ours (the two arms' accuracies as text), n and diverged (runs of each arm),
-    n_text ('5, 5', or '3 of 5, 5' while some are missing), data, device.
-    The comparison: difference, low and high (fractions or, for losses, nats; None without an
-    interval), points (the same as text), theirs (the two published accuracies as text),
-    published_difference (None unless the paper publishes both), published (the same as text,
-    and whether our interval contains it).
-    The verdict: verdict, holm (whether it survives Holm's correction: yes, no or –).
+    The runs: n, diverged, n_text ('5, 5', or '3 of 5, 5' while some are missing), ours (the
+    accuracies as text), data, device.
+    The comparison: difference, low and high (its interval; fractions or, for losses, nats),
+    confidence (of the interval), measure (accuracy or loss), points (the same as text).
+    The paper: theirs (the published accuracies as text), published_difference, predicted (the
+    two ends of our prediction interval), published (the difference as text, and whether this
+    interval contains it).
+    The verdict: verdict, holds (None if it is undecided), p, holm (whether the verdict survives
+    Holm's correction: yes, no, – where nothing is decided by a test, or secondary).
     """
-    accuracies = published.of(experiment)["accuracy"]
-    rows = [_row(experiment, claim, runs, accuracies) for claim in experiment.claims]
-    survive = holm([row.pop("p") for row in rows])
-    for row, survives in zip(rows, survive, strict=True):
-        row["holm"] = "–" if row["verdict"] in OPEN else "yes" if survives else "no"
+    numbers = published.of(experiment)
+    rows = [_row(experiment, claim, runs, numbers) for claim in experiment.claims]
+    primary = [row for row in rows if row["primary"]]
+    survive = holm([nan if row["p"] is None else row["p"] for row in primary])
+    for row, survives in zip(primary, survive, strict=True):
+        decided = row["holds"] is not None and row["p"] is not None
+        row["holm"] = ("yes" if survives else "no") if decided else "–"
     return rows
 
 
 def _row(
-    experiment: Experiment, claim: Claim, runs: Mapping[str, Sequence[Run]], accuracies
+    experiment: Experiment,
+    claim: Claim,
+    runs: Mapping[str, Sequence[Run]],
+    numbers: pd.DataFrame,
 ) -> dict:
     """The verdict on one claim, before Holm's correction."""
-    arms = claim.arm, claim.other
-    ours, others = both = [
-        Summary.of_differences(runs.get(arm, ()), runs.get(minus, ()), column)
-        if minus
-        else Summary.of(runs.get(arm, ()), at, column)
-        for (arm, at, _, minus), column in zip(
-            claim.sides, experiment.columns(claim), strict=True
-        )
+    sides = claim.sides[:1] if claim.relation == "as published" else claim.sides
+    arms = [arm for arm, *_ in sides]
+    tested = [
+        (runs.get(arm, ()), at, column)
+        for (arm, at, *_), column in zip(sides, experiment.columns(claim), strict=False)
     ]
-    if claim.relation == "as published":
-        others = both[1] = Summary((float(accuracies[claim.arm]),) * len(ours.accuracies))
+    both = [
+        Summary.of_differences(each, runs.get(minus, ()), column)
+        if minus
+        else Summary.of(each, at, column)
+        for (each, at, column), (*_, minus) in zip(tested, sides, strict=True)
+    ]
     n, planned = [each.n for each in both], [experiment.plan(arm) for arm in arms]
-    difference = low = high = p = nan
-    gains = nan, nan  # the interval, with larger values for better arms
-    if not (ours.diverged or others.diverged):
-        values, paired = (ours.accuracies, others.accuracies), claim.arm == claim.other
-        difference = ours.mean - others.mean
-        low, high = gains = interval(*values, paired=paired)
-        if experiment.measure == "loss":
-            values, gains = values[::-1], (-high, -low)
-        p = p_value(claim.relation, *values, claim.margin, paired=paired)
+    if claim.relation == "as published":
+        number = float(numbers["accuracy"][claim.arm])
+        values = [both[0].accuracies, (number,) * len(both[0].accuracies)]
+    elif experiment.paired(claim):
+        values = _pairs(*tested)
+    else:
+        values = [each.accuracies for each in both]
+    word, p, difference, low, high = _compared(experiment, claim, both, values)
     if not all(n):
         word = "not run"
-    elif n[0] < planned[0] or n[1] < planned[1]:
+    elif any(each < plan for each, plan in zip(n, planned, strict=True)):
         word = "undecided"
-    else:
-        word = decide(claim.relation, *gains, claim.margin)
     digits = 1 if claim.margin >= 0.001 else 2
-    theirs = [accuracies.get(arm, nan) for arm, at, *_ in claim.sides if at is None]
-    publishes = len(theirs) == 2 and not any(map(isnan, theirs))
-    published_difference = float(theirs[0] - theirs[1]) if publishes else nan
-    looked = bool(set(arms) & set(experiment.second_look))
     return {
         "claim": experiment.text(claim),
-        "verdict": ANSWERS.get(word, word) if claim.control else word,
-        "points": _points(difference, low, high, experiment.measure, digits),
-        "published": _published(published_difference, low, high, digits),
+        "verdict": word,
+        "holds": None if word in OPEN else word in HOLDS,
+        "holm": "secondary",
+        "points": _points(experiment, claim, both, (difference, low, high), digits),
+        **_published(sides, numbers, values, digits),
         "ours": " / ".join(each.text(digits) for each in both),
-        "theirs": " / ".join(percent(each, None, digits) for each in theirs if publishes)
-        or "–",
         "n": n,
         "n_text": ", ".join(
-            f"{n} of {plan}" if n < plan else f"{n}" for n, plan in zip(n, planned, strict=True)
+            f"{each} of {plan}" if each < plan else f"{each}"
+            for each, plan in zip(n, planned, strict=True)
         )
-        + " (second look)" * looked,
+        + " (second look)" * bool(set(arms) & set(experiment.second_look)),
+        "diverged": [each.diverged for each in both],
         "difference": or_none(difference),
         "low": or_none(low),
         "high": or_none(high),
-        "published_difference": or_none(published_difference),
-        "p": p,
-        "diverged": [each.diverged for each in both],
+        "confidence": CONFIDENCE[claim.relation],
+        "measure": experiment.measure,
+        "p": or_none(p),
+        "primary": experiment.primary(claim),
         "experiment": experiment.name,
         "protocol": experiment.protocol,
         "paper": experiment.paper,
@@ -299,51 +332,115 @@ def _row(
         "margin": claim.margin,
         "statement": claim.statement,
         "control": claim.control,
-        "source": experiment.source(claim),
+        "source": claim.source,
         **made(run for arm in arms for run in runs.get(arm, ())),
         "command": experiment.command(arms),
     }
 
 
-def _points(difference: float, low: float, high: float, measure: str, digits: int) -> str:
-    """The difference in points of accuracy: '+1.2 [+0.3, +2.1]', or '–'; losses in nats."""
-    if isnan(difference):
-        return "–"
-    times, digits = (100, digits) if measure == "accuracy" else (1, 3)
-    text, least, most = (f"{times * value:+.{digits}f}" for value in (difference, low, high))
-    return f"{text} (no interval)" if isnan(low) else f"{text} [{least}, {most}]"
+def _pairs(*tested: tuple[Sequence[Run], int | None, str]) -> list[list[float]]:
+    """The values of two arms' runs with the same seed, without those that diverged."""
+    ours, others = (
+        {run.config.seed: run.value(column, at) for run in each} for each, at, column in tested
+    )
+    seeds = [seed for seed in ours if None not in (ours[seed], others.get(seed))]
+    return [[each[seed] for seed in seeds] for each in (ours, others)]
 
 
-def _published(difference: float, low: float, high: float, digits: int) -> str:
-    """The published difference in points and whether our interval contains it, as text."""
-    if isnan(difference):
-        return "–"
+def _compared(
+    experiment: Experiment, claim: Claim, both: Sequence[Summary], values: Sequence[Sequence]
+) -> tuple[str, float, float, float, float]:
+    """The verdict, its p-value, the difference of the means and the two ends of its interval.
+
+    NaN for a value that there is not.
+    """
+    failed = [each.diverged / max(each.n, 1) for each in both]
+    ours, others = failed if len(failed) == 2 else (*failed, 0.0)
+    equivalence = CONFIDENCE[claim.relation] < 1 - LEVEL
+    if ours > others or (equivalence and ours < others):
+        return "different" if equivalence else "worse", nan, nan, nan, nan
+    if not all(map(len, values)):
+        return "undecided", nan, nan, nan, nan
+    paired = experiment.paired(claim)
+    gains = values if experiment.measure == "accuracy" else values[::-1]
+    word, p = verdict(claim.relation, *gains, claim.margin, paired=paired)
+    if ours < others and word not in HOLDS:
+        word, p = "undecided", nan
+    ends = interval(*values, paired=paired, confidence=CONFIDENCE[claim.relation])
+    return word, p, float(np.mean(values[0]) - np.mean(values[1])), *ends
+
+
+def _points(
+    experiment: Experiment,
+    claim: Claim,
+    both: Sequence[Summary],
+    values: Sequence[float],
+    digits: int,
+) -> str:
+    """The difference and its interval, as text: '+1.2 [+0.3, +2.1]'; losses are in nats.
+
+    '–' without a difference, or how many runs diverged if that is the reason.
+    """
+    if isnan(values[0]):
+        gone = [f"{each.diverged} of {each.n} diverged" for each in both if each.diverged]
+        return ", ".join(gone) or "–"
+    times, digits = (100, digits) if experiment.measure == "accuracy" else (1, 3)
+    text, low, high = (f"{times * value:+.{digits}f}" for value in values)
+    if isnan(values[1]):
+        return f"{text} (no interval)"
+    confidence = CONFIDENCE[claim.relation]
+    said = f" ({100 * confidence:.0f} %)" if confidence < 1 - LEVEL else ""
+    return f"{text} [{low}, {high}]{said}"
+
+
+def _published(
+    sides: Sequence[tuple], numbers: pd.DataFrame, values: Sequence[Sequence], digits: int
+) -> dict:
+    """The published accuracies of the arms' ends, and whether our runs predict the difference.
+
+    That of one arm is the difference of the published accuracy from itself, 0.
+    """
+    theirs = [
+        float(numbers["accuracy"].get(arm, nan))
+        for arm, at, second, _ in sides
+        if at is None and not second
+    ]
+    if len(theirs) < len(sides) or any(map(isnan, theirs)):
+        return {
+            "theirs": "–",
+            "published_difference": None,
+            "predicted": None,
+            "published": "–",
+        }
+    difference = theirs[0] - theirs[-1]
+    averaged = [int(numbers["runs"][arm]) for arm, *_ in sides]
+    low, high = prediction(*values, (averaged[0], averaged[-1]))
     said = f"{100 * difference:+.{digits}f}"
-    if isnan(low):
-        return said
-    inside = low - 1e-9 <= difference <= high + 1e-9  # published numbers are rounded
-    return f"{said} ({'inside' if inside else 'outside'})"
+    if not isnan(low):  # published numbers are rounded
+        inside = low - 1e-9 <= difference <= high + 1e-9
+        said += " (inside)" if inside else " (outside)"
+    return {
+        "theirs": " / ".join(percent(each, None, digits) for each in theirs),
+        "published_difference": difference,
+        "predicted": None if isnan(low) else [low, high],
+        "published": said,
+    }
+
+
+# columns that are not called like their key in a row of `judge`
+HEADS = {
+    "points": "difference",
+    "theirs": "paper",
+    "n_text": "n",
+    "holm": "Holm",
+    "source": "who says it",
+}
 
 
 def table(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """The rows of `judge` as text, without the column "published" where nothing is published.
-
-    "Holm" says whether a verdict survives Holm's correction ("–" if it is undecided).
-    """
-    rows = [
-        row | ({"source": "control"} if row["control"] else {})
-        for row in judge(experiment, runs)
-    ]
-    shown = {
-        "claim": "claim",
-        "verdict": "verdict",
-        "points": "difference",
-        "published": "published",
-        "n_text": "n",
-        "holm": "Holm",
-        "source": "who says it",
-    }
+    """The rows of `judge` as text; "published" is left out where nothing is published."""
+    rows = judge(experiment, runs)
+    columns = ["claim", "verdict", "points", "published", "n_text", "holm", "source"]
     if all(row["published"] == "–" for row in rows):
-        del shown["published"]
-    found = pd.DataFrame(rows, columns=list(shown)).rename(columns=shown)
-    return found.set_index("claim")
+        columns.remove("published")
+    return pd.DataFrame(rows, columns=columns).rename(columns=HEADS).set_index("claim")

@@ -31,8 +31,9 @@ def experiment(arms=("fixed", "triangular2"), claims=(), iterations=20, **values
     """An experiment of such arms, or of arms by name, that are tested every 10 iterations."""
     defaults = {"name": "table1", "about": "", "paper": "ours", "dataset": "digits"}
     defaults |= {"seeds": 2, "settings": {"test_every": 10}}
-    made = arms if isinstance(arms, dict) else {a: Arm(Fixed(0.1), iterations) for a in arms}
-    return Experiment(**(defaults | {"arms": made, "claims": tuple(claims)} | values))
+    if not isinstance(arms, dict):
+        arms = {arm: Arm(Fixed((i + 1) / 10), iterations) for i, arm in enumerate(arms)}
+    return Experiment(**(defaults | {"arms": arms, "claims": tuple(claims)} | values))
 
 
 def rewrite(path, history, **values):

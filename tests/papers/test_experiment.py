@@ -5,7 +5,7 @@ import pytest
 from made import experiment
 
 from clr.papers import EXPERIMENTS, Arm, claim, cyclical, super_convergence, worth_it
-from clr.papers.experiment import MARGIN, Claim, Experiment
+from clr.papers.experiment import MARGIN, OURS, Claim, Experiment
 from clr.policies import Exp, Fixed
 from clr.runs import Store
 
@@ -167,7 +167,7 @@ def test_a_claim_is_read_from_a_sentence(sentence, read):
     assert (made.arm, made.relation, made.other) == read
     assert (made.source, made.statement) == ("CLR Table 1", "A statement")
     assert (made.at, made.other_at, made.margin, made.primary) == (None, 10, MARGIN, True)
-    assert claim(sentence) == Claim("control", *read)
+    assert claim(sentence) == Claim(OURS, *read)
 
 
 @pytest.mark.parametrize(
