@@ -189,6 +189,8 @@ def lr_range_test(
             "policy must have at least 2 iterations and not start again (past_end='cycle'); "
             f"got {policy}"
         )
+    if greater_is_better is not None:
+        checks.flag("greater_is_better", greater_is_better)
     if every is not None:
         every = checks.whole("every", every)
     if clip_grad_norm is not None:
