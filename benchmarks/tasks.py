@@ -38,7 +38,6 @@ class Task:
     optimizer: Callable[..., torch.optim.Optimizer]
     usual: float
     octaves: tuple[int, int]  # the powers of 2 that are tried as rates
-    classes: bool = True  # whether accuracy means something
 
 
 class Batches:
@@ -211,13 +210,10 @@ DESIGN = (
     Task("CNN with batch norm, SGD", cnn_with_batch_norm, F.cross_entropy, sgd, 0.1, (-9, 4)),
     Task("imbalanced classes, SGD", imbalanced, F.cross_entropy, sgd, 0.1, (-9, 3)),
     Task("CNN, AdamW", cnn, F.cross_entropy, adamw, 0.01, (-14, 0)),
-    Task("characters, AdamW", characters, next_symbol, adamw, 0.01, (-14, 0), classes=False),
-    Task(
-        "regression, Adam", regression, F.mse_loss, torch.optim.Adam, 0.01, (-14, 0),
-        classes=False,
-    ),
+    Task("characters, AdamW", characters, next_symbol, adamw, 0.01, (-14, 0)),
+    Task("regression, Adam", regression, F.mse_loss, torch.optim.Adam, 0.01, (-14, 0)),
     Task("small BERT, AdamW", encoder, F.cross_entropy, adamw, 0.01, (-15, -2)),
-)  # fmt: skip
+)
 
 
 # --- tasks of the judgement -----------------------------------------------------
@@ -344,17 +340,14 @@ def factorization():
 
 JUDGED = (
     Task("GRU, RMSprop", waves, F.cross_entropy, rmsprop, 0.01, (-14, 0)),
-    Task(
-        "autoencoder, Nesterov", autoencoder, to_images, nesterov, 0.1, (-8, 6), classes=False
-    ),
+    Task("autoencoder, Nesterov", autoencoder, to_images, nesterov, 0.1, (-8, 6)),
     Task("wrong labels, AdamW", wrong_labels, F.cross_entropy, adamw, 0.01, (-14, 0)),
     Task("CNN, plain SGD", plain_cnn, F.cross_entropy, plain_sgd, 0.1, (-8, 4)),
     Task("fine-tuning, Adam", fine_tuning, F.cross_entropy, torch.optim.Adam, 0.01, (-14, 0)),
     Task(
-        "factorization, Adagrad", factorization, F.mse_loss, torch.optim.Adagrad, 0.01,
-        (-8, 4), classes=False,
+        "factorization, Adagrad", factorization, F.mse_loss, torch.optim.Adagrad, 0.01, (-8, 4)
     ),
-)  # fmt: skip
+)
 
 TASKS = {task.name: task for task in (*DESIGN, *JUDGED)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ def pair(batch: Any) -> tuple[Any, Any]:
 
 def endless(
     batches: Iterable, unpack: Callable[[Any], tuple[Any, Any]], device: torch.device
-) -> Iterator[tuple[Any, Any]]:
+) -> Generator[tuple[Any, Any]]:
     """(inputs, targets) on `device`, pass after pass.
 
     ValueError if there are no batches, or none in a later pass.

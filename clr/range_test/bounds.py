@@ -4,7 +4,7 @@ The paper (CLR 3.3) reads accuracy by eye: base_lr where it starts to rise, max_
 rise slows, gets ragged or turns into a fall; or base_lr as a third or a fourth of max_lr. Of
 these three choices of max_lr, the method "accuracy" takes the first, which varies little
 between seeds, and "falls" takes the last, which varies much more. Other tools use the methods
-that read the loss; these give one rate.
+that read the loss in their own ways; these give one rate.
 
 Every reading depends on the length of the ramp: the longer it is, the more steps the network
 has made before a rate is reached, and the lower is the rate at which accuracy rises. Use the
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import inf, nan
+from dataclasses import dataclass, replace
+from math import inf, nan, sqrt
 
 import numpy as np
 import pandas as pd
@@ -24,11 +24,18 @@ from numpy.typing import ArrayLike
 
 from clr import checks
 
-WINDOW = 5  # rows in the running median
+WINDOWS = 5, 15  # rows in the running median: the second, where the noise hides the rise
 START, SLOW = 0.25, 0.9  # shares of the whole rise, at which base_lr and max_lr are read
 FALL = 0.1  # the share of the rise that counts as a fall when it is lost
-FLAT = 0.05  # a curve that rises by less is flat
 LATE = 0.85  # a rise that goes on beyond this share of the rows has no visible end
+FEWEST, EARLY = 10, 40  # rows that are needed, and from which the noise is measured at least
+# A rise counts from `NOISE` standard deviations of the mean of a window on. A curve of 50 to
+# 1,000 rows of independent noise rises by so much in one of 100 to 1,000 cases. A rise of less
+# than `NOTHING` of the largest value counts as none: it is rounding, or a network that hardly
+# moves.
+NOISE, NOTHING = 10.0, 0.02
+CLEAR_TURN = 0.3  # Spearman's correlation with the loss, from which the better side is known
+SPREAD = 2.0  # between seeds, from which it is the first thing to be said
 # A run of fewer iterations than `SHORT` is not read. This table shows how the bounds of the
 # method "accuracy" (medians of three seeds) depend on the length of a ramp from 0 to 1. They
 # were measured on the digits in batches of 50, all but the first row with momentum:
@@ -48,9 +55,12 @@ SHORT = 100
 
 @dataclass(frozen=True)
 class Bounds:
-    """The bounds that a range test gives; None for a bound that it cannot give.
+    """The bounds that a range test gives; None for a rate that it cannot give.
 
-    `why` says how they were read, or why one is missing.
+    `base_lr` and `max_lr` are for a cycle between them. `peak` is for a schedule that
+    falls from its highest rate, to 0 for example, or stays at it.
+
+    `why` says how they were read, or why one is missing, and `caveat` what to keep in mind.
 
     `seeds` holds (base_lr, max_lr) read off each seed's own curve. The bounds are their
     medians, given only where more than half of the seeds have a reading. If that is so for both
@@ -62,6 +72,18 @@ class Bounds:
     method: str
     why: str
     seeds: tuple[tuple[float | None, float | None], ...] = ()
+    peak: float | None = None
+    caveat: str = ""
+
+    def __str__(self) -> str:
+        base, top, peak = (
+            "none" if rate is None else f"{rate:.2g}"
+            for rate in (self.base_lr, self.max_lr, self.peak)
+        )
+        return (
+            f"base_lr {base}, max_lr {top} for cycles; peak {peak} for a schedule that falls\n"
+            f"{self.why[:1].upper()}{self.why[1:]}.\n{self.caveat}"
+        )
 
     def spread(self) -> dict[str, float]:
         """The ratio of the largest to the smallest value per bound; NaN for fewer than two."""
@@ -74,23 +96,44 @@ class Bounds:
         return ratios
 
 
-def smoothed(values: ArrayLike) -> np.ndarray:
-    """The running median over `WINDOW` rows, as long as `values`."""
+def smoothed(values: ArrayLike, window: int = WINDOWS[0]) -> np.ndarray:
+    """The running median over `window` rows, as long as `values`; its ends are repeated."""
     values = np.asarray(values, float)
-    if not len(values):
+    if len(values) < window:
         return values
-    padded = np.pad(values, WINDOW // 2, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
+    near = WINDOWS[0] // 2  # rows that are repeated before the medians, the others after them
+    padded = np.pad(values, near, mode="edge")
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+    return np.pad(medians, window // 2 - near, mode="edge")
+
+
+def noise(values: np.ndarray) -> float:
+    """The standard deviation of a row's noise, from the differences between rows.
+
+    It is measured by second differences, in which a straight rise cancels out.
+    """
+    return float(np.sqrt(np.mean(np.diff(values, 2) ** 2) / 6))  # 1 + 4 + 1 variances
 
 
 Reading = tuple[float | None, float | None, str]  # base_lr, max_lr, why
 
 
-def _rise(accuracy: np.ndarray) -> tuple[np.ndarray, int, float]:
-    """(smoothed curve, index of its top, its lowest value up to there)."""
-    smooth = smoothed(accuracy)
-    top = int(smooth.argmax())
-    return smooth, top, smooth[: top + 1].min()
+def _clear(difference: float, values: np.ndarray, window: int) -> bool:
+    """Whether a smoothed curve with these values differs by more than its noise."""
+    chance = NOISE * noise(values) / sqrt(window)
+    return bool(difference > max(chance, NOTHING * np.abs(values).max()))
+
+
+def _rise(rising: np.ndarray) -> tuple[np.ndarray, int, float, bool]:
+    """(smoothed curve, index of its top, its lowest value up to there, whether it rises)."""
+    for window in WINDOWS:
+        smooth = smoothed(rising, window)
+        top = int(smooth.argmax())
+        low = smooth[: top + 1].min()
+        before = rising[: max(top + window, EARLY)]  # behind the top it may be ragged
+        if clear := _clear(smooth[top] - low, before, window):
+            break
+    return smooth, top, low, clear
 
 
 def _crossing(lr: np.ndarray, smooth: np.ndarray, level: float, first: int) -> float:
@@ -100,94 +143,141 @@ def _crossing(lr: np.ndarray, smooth: np.ndarray, level: float, first: int) -> f
     return float(lr[first - 1] + share * (lr[first] - lr[first - 1]))
 
 
-def _by_accuracy(lr: np.ndarray, accuracy: np.ndarray, broke: bool) -> Reading:
+def _by_rise(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
     """base_lr: the rate from which the curve stays above a quarter of its rise, up to its top.
     max_lr: the first rate after base_lr at which it has reached nine tenths of its rise.
     """
-    smooth, top, low = _rise(accuracy)
+    smooth, top, low, rises = _rise(rising)
+    if not rises:
+        return _by_fall(lr, rising)
     rise = smooth[top] - low
-    if rise < FLAT:
-        return None, None, f"flat: it rises by {rise:.3f}, from {low:.3f}"
     start, slow = low + START * rise, low + SLOW * rise
     first = int(np.flatnonzero(smooth[:top] < start)[-1]) + 1
     base = _crossing(lr, smooth, start, first)
     last = first + int(np.argmax(smooth[first:] >= slow))
     highest = _crossing(lr, smooth, slow, last)
     if not broke and last > LATE * (len(lr) - 1):
-        return base, None, "it rises up to the end and never slows: raise the range's end"
-    return base, highest, "read off"
+        return base, None, "it gets better up to the end and never slows: raise the range's end"
+    return base, highest, "read off at 25 and 90 % of the improvement"
 
 
-def _until_it_falls(lr: np.ndarray, accuracy: np.ndarray, broke: bool) -> Reading:
-    """base_lr: as in `_by_accuracy`. max_lr: the last rate before accuracy has fallen, from its
+def _by_fall(lr: np.ndarray, rising: np.ndarray) -> Reading:
+    """max_lr alone, of a model that only gets worse: where a tenth of the fall has happened."""
+    for window in WINDOWS:
+        smooth = smoothed(rising, window)
+        fall = smooth[0] - smooth.min()
+        if _clear(fall, rising[:EARLY], window):  # the low rates, at which little happens
+            fallen = smooth < smooth[0] - FALL * fall
+            why = (
+                "it only gets worse, so no base_lr; max_lr is where a tenth of the fall is done"
+            )
+            return None, float(lr[max(0, int(np.argmax(fallen)) - 1)]), why
+    return None, None, f"no rise above the noise (rows differ by {noise(rising):.2g} by chance)"
+
+
+def _until_it_falls(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
+    """base_lr: as in `_by_rise`. max_lr: the last rate before the curve has fallen, from its
     best value so far, by a tenth of the rise.
     """
-    base, _, why = _by_accuracy(lr, accuracy, broke)
+    base, high, why = _by_rise(lr, rising, broke)
     if base is None:
-        return None, None, why
-    smooth, top, low = _rise(accuracy)
+        return None, high, why
+    smooth, top, low, _ = _rise(rising)
     after = lr >= base
     best = np.maximum.accumulate(smooth[after])
     fallen = best - smooth[after] > FALL * (smooth[top] - low)
+    why = "read off at 25 % of the improvement and where a tenth of it is lost"
     if not fallen.any():
         if broke:  # the divergence counts as the fall
-            return base, float(lr[-1]), "read off"
+            return base, float(lr[-1]), why
         return base, None, "it never falls: raise the range's end"
-    return base, float(lr[after][max(0, int(np.argmax(fallen)) - 1)]), "read off"
+    return base, float(lr[after][max(0, int(np.argmax(fallen)) - 1)]), why
 
 
 def _share(part: int) -> Callable[[np.ndarray, np.ndarray, bool], Reading]:
-    def read(lr: np.ndarray, accuracy: np.ndarray, broke: bool) -> Reading:
-        _, high, why = _by_accuracy(lr, accuracy, broke)
-        return None if high is None else high / part, high, why
+    def read(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
+        base, high, why = _by_rise(lr, rising, broke)
+        return None if base is None or high is None else high / part, high, why
 
     return read
 
 
-def _loss_steepest(lr: np.ndarray, loss: np.ndarray, broke: bool) -> Reading:
-    falls = np.diff(smoothed(loss))
-    if falls.min() >= 0:
+def _loss_steepest(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
+    rises = np.diff(smoothed(rising))
+    if rises.max() <= 0:
         return None, None, "monotone: the loss never falls"
-    return None, float(lr[int(falls.argmin()) + 1]), "read off; this method gives one rate"
+    return None, float(lr[int(rises.argmax()) + 1]), "read off; this method gives one rate"
 
 
-def _loss_minimum(lr: np.ndarray, loss: np.ndarray, broke: bool) -> Reading:
-    smooth = smoothed(loss)
-    lowest = int(smooth.argmin())
+def _loss_minimum(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
+    lowest = int(smoothed(rising).argmax())
     if lowest in (0, len(lr) - 1):
         return None, None, "monotone: the loss has its minimum at an end"
     return None, float(lr[lowest]) / 10, "read off; this method gives one rate"
 
 
+# Each reads a curve that rises while the model gets better: (rates, curve, whether it broke).
+# Those whose names begin with "loss" get minus the loss.
 METHODS = {
-    "accuracy": _by_accuracy,
+    "accuracy": _by_rise,
     "falls": _until_it_falls,
     "max/3": _share(3),
     "max/4": _share(4),
+    "loss": _by_rise,
     "loss steepest": _loss_steepest,
     "loss minimum/10": _loss_minimum,
 }
 
 
-def _read(curve: pd.DataFrame, column: str, method: str, ended: str) -> Reading:
-    """The bounds that one curve gives; its missing values are left out."""
+def _peak(curve: pd.DataFrame, ended: str) -> float | None:
+    """A third of the rate with the lowest loss; None if the loss falls up to the end."""
+    lr, rising = _rows(curve, "train_loss", False)
+    if len(lr) < FEWEST or curve["iteration"].iloc[-1] < SHORT:
+        return None
+    _, top, _, rises = _rise(rising)
+    finished = ended == "finished" and top > LATE * (len(lr) - 1)
+    return float(lr[top]) / 3 if rises and not finished else None
+
+
+def _rows(curve: pd.DataFrame, column: str, rising: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The rates and the values of a column, the latter so that they rise; NaN is left out."""
     lr, values = curve["lr"].to_numpy(float), curve[column].to_numpy(float)
-    there, iterations = np.isfinite(values), int(curve["iteration"].iloc[-1])
-    broke = ended != "finished"
-    base = top = None
-    if there.sum() < 2 * WINDOW:
-        why = f"too short: {there.sum()} rows with a value, {2 * WINDOW} are needed"
+    there = np.isfinite(values)
+    return lr[there], values[there] if rising else -values[there]
+
+
+def _read(
+    curve: pd.DataFrame, column: str, rising: bool | None, method: str, ended: str
+) -> Reading:
+    """The bounds that one curve gives; `rising` says which side is the better one."""
+    lr, values = _rows(curve, column, rising is not False)
+    iterations, broke = int(curve["iteration"].iloc[-1]), ended != "finished"
+    if len(lr) < FEWEST:
+        why = f"too short: {len(lr)} rows with a value, {FEWEST} are needed"
     elif iterations < SHORT:
         advice = "lower the range's end or make the ramp longer" if broke else "make it longer"
         why = (
             f"too short: after {iterations} iterations the reading would depend on the length "
             f"and the end of the ramp more than on the model; {SHORT} are needed: {advice}"
         )
+    elif rising is None and _clear(np.ptp(smoothed(values)), values, WINDOWS[0]):
+        why = (
+            f"the {column} is not seen to rise or to fall with the loss: give greater_is_better"
+        )
     else:
-        base, top, why = METHODS[method](lr[there], values[there], broke)
-    if top is not None:
-        return base, top, f"{why}; a ramp four times as long may give half of it"
-    return base, top, f"{why}; it {ended}" if broke else why
+        base, top, why = METHODS[method](lr, values, broke)
+        return base, top, why if top is not None or not broke else f"{why}; it {ended}"
+    return None, None, f"{why}; it {ended}" if broke else why
+
+
+def _rises(curves: Sequence[pd.DataFrame], column: str) -> bool | None:
+    """Whether a column rises where the training loss falls; None if neither is clear."""
+    turns = []
+    for curve in curves:
+        both = curve[["train_loss", column]].dropna().rank()
+        turns.append(both.corr().iloc[0, 1])  # Spearman's
+    turn = float(np.mean(turns))
+    return None if not abs(turn) > CLEAR_TURN else turn < 0
 
 
 def _median(readings: Sequence[float | None]) -> float | None:
@@ -197,7 +287,11 @@ def _median(readings: Sequence[float | None]) -> float | None:
 
 
 def read(
-    curves: Sequence[pd.DataFrame], ended: Sequence[str], watched: str, method: str
+    curves: Sequence[pd.DataFrame],
+    ended: Sequence[str],
+    watched: str,
+    method: str,
+    greater_is_better: bool | None,
 ) -> Bounds:
     """The bounds of curves that ended in these ways, by one of `METHODS`; ValueError otherwise.
 
@@ -205,7 +299,12 @@ def read(
     """
     checks.one_of("method", method, METHODS)
     column = "train_loss" if method.startswith("loss") else watched
-    singly = [_read(c, column, method, end) for c, end in zip(curves, ended, strict=True)]
+    rising = greater_is_better
+    if column == "train_loss":
+        rising = False
+    elif rising is None:
+        rising = _rises(curves, column)
+    singly = [_read(c, column, rising, method, e) for c, e in zip(curves, ended, strict=True)]
     read_off = [(low, high) for low, high, _ in singly]
     if None not in map(_median, zip(*read_off, strict=True)):
         # both of the same seeds, so that base_lr is below max_lr
@@ -214,4 +313,25 @@ def read(
     # if there is no max_lr, count only the reasons of the seeds that have none
     whys = [why for _, high, why in singly if top is not None or high is None]
     why = Counter(whys).most_common(1)[0][0]
-    return Bounds(base, top, method, why, tuple((low, high) for low, high, _ in singly))
+    if top is not None:
+        falls = (
+            "" if rising or column == "train_loss" else ", which falls as the model improves"
+        )
+        why += f" ({column.replace('_', ' ')}{falls})"
+    seeds = tuple((low, high) for low, high, _ in singly)
+    peak = _median([_peak(c, e) for c, e in zip(curves, ended, strict=True)])
+    bounds = Bounds(base, top, method, why, seeds, peak)
+    return replace(bounds, caveat=_caveat(bounds, int(curves[0]["iteration"].max())))
+
+
+def _caveat(bounds: Bounds, iterations: int) -> str:
+    """What matters most when these bounds are used."""
+    if bounds.max_lr is None:
+        return "Look at the curve, plot(), before another test."
+    widest = np.nanmax([1.0, *bounds.spread().values()])
+    if widest > SPREAD:
+        return f"The seeds' readings differ by a factor of {widest:.1f}: use more seeds."
+    return (
+        "A longer ramp gives lower bounds (four times as long: about half). Use these for half "
+        f"cycles of about {iterations:,} iterations."
+    )

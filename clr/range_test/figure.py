@@ -34,8 +34,9 @@ def draw(
     if ax is None:
         _, ax = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
     colour = CURVE
-    loss = bounds is not None and bounds.method.startswith("loss")
-    table = column("train_loss" if loss else watched).dropna(how="all")
+    if bounds is not None and bounds.method.startswith("loss"):
+        watched = "train_loss"
+    table = column(watched).dropna(how="all")
     ax.plot(table.index, table, color=colour, lw=0.8, alpha=0.6)
     # without the last rows of the seeds that diverged
     grid = table[table[table.count().idxmax()].notna()]
@@ -47,8 +48,7 @@ def draw(
     if last := [(each.index[-1], each.iloc[-1]) for each in gone if len(each)]:
         said = f"diverged: {len(last)} of {len(ended)}"
         ax.plot(*zip(*last, strict=True), "x", color=HIGHEST, ms=8, mew=2, label=said)
-    ylabel = "train loss" if loss else watched.replace("_", " ")
-    ax.set(xlabel="learning rate", ylabel=ylabel)
+    ax.set(xlabel="learning rate", ylabel=watched.replace("_", " "))
     bottom = ax.get_ylim()[0]
     if bounds is not None:
         _mark(ax, bounds, median, bottom)

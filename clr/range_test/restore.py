@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+
+from clr.range_test.loader import kept
 
 
 @contextlib.contextmanager
@@ -20,22 +21,26 @@ def restored(
     optimizer: torch.optim.Optimizer | None = None,
     scaler: torch.amp.GradScaler | None = None,
     batches: object = None,
+    *,
+    restore_to: torch.device | str | None = None,
 ) -> Iterator[None]:
     """Restores the following in place, also after an error:
 
     parameters, gradients and buffers; which parameters require gradients; train or eval mode
     of every module; the optimizer's groups and state; the scaler; Python's, numpy's, torch's
-    and CUDA's random states; the generator and the persistent workers of a DataLoader, and the
-    position of batches that have a `state_dict`. Needs memory for a second copy of all tensors
-    except the gradients, which are None at the beginning of the block.
+    and CUDA's random states; and what the next pass over `batches` depends on (see
+    `clr.range_test.loader.kept`).
+
+    Needs memory for a second copy of all tensors except the gradients, which are None at the
+    beginning of the block. The copies lie on the device `restore_to`, such as "cpu", or each on
+    its tensor's own device.
     """
-    undo = [*_of_model(model), *_of_random_states(batches)]
+    undo = [*_of_model(model, restore_to), *_of_random_states()]
     if optimizer is not None:
-        undo += _of_optimizer(optimizer)
-    for each in (scaler, batches):
-        if hasattr(each, "load_state_dict") and hasattr(each, "state_dict"):
-            undo.append(_call(each.load_state_dict, copy.deepcopy(each.state_dict())))
-    undo += _of_workers(batches)
+        undo += _of_optimizer(optimizer, restore_to)
+    if scaler is not None:
+        undo.append(_call(scaler.load_state_dict, copy.deepcopy(scaler.state_dict())))
+    undo += kept(batches)
     try:
         for parameter in model.parameters():
             parameter.grad = None  # what happens inside does not touch the tensor of before
@@ -45,16 +50,26 @@ def restored(
             action()
 
 
+def first_of(batches: Iterable) -> Any:
+    """The first batch of the next pass, which is left as if it had not been asked for."""
+    undo = [*_of_random_states(), *kept(batches)]
+    try:
+        return next(iter(batches), None)
+    finally:
+        for action in undo:
+            action()
+
+
 def _call(function: Callable, *arguments: Any) -> Callable[[], Any]:
     return lambda: function(*arguments)
 
 
-def _kept(value: Any) -> Callable[[], Any]:
+def _kept(value: Any, device: torch.device | str | None) -> Callable[[], Any]:
     """A function that returns `value` as it is now: the tensor, refilled, or else a copy."""
     if not isinstance(value, Tensor):
         saved = copy.deepcopy(value)
         return lambda: saved
-    content = value.detach().clone()
+    content = value.detach().to(device or value.device, copy=True)
 
     def back() -> Tensor:
         with torch.no_grad():
@@ -64,9 +79,11 @@ def _kept(value: Any) -> Callable[[], Any]:
     return back
 
 
-def _dictionary(values: dict, skip: Container[str] = ()) -> Callable[[], None]:
+def _dictionary(
+    values: dict, device: torch.device | str | None, skip: Container[str] = ()
+) -> Callable[[], None]:
     """A function that restores the keys and values that a dictionary has now."""
-    saved = {k: _kept(v) for k, v in values.items() if k not in skip}
+    saved = {k: _kept(v, device) for k, v in values.items() if k not in skip}
 
     def back() -> None:
         for key in [k for k in values if k not in saved and k not in skip]:
@@ -76,20 +93,24 @@ def _dictionary(values: dict, skip: Container[str] = ()) -> Callable[[], None]:
     return back
 
 
-def _of_model(model: nn.Module) -> Iterator[Callable[[], Any]]:
+def _of_model(
+    model: nn.Module, device: torch.device | str | None
+) -> Iterator[Callable[[], Any]]:
     for module in model.modules():
         yield _call(setattr, module, "training", module.training)
-        yield _dictionary(module._parameters)
-        yield _dictionary(module._buffers)
+        yield _dictionary(module._parameters, device)
+        yield _dictionary(module._buffers, device)
     for parameter in model.parameters():
         yield _call(setattr, parameter, "grad", parameter.grad)
         yield _call(parameter.requires_grad_, parameter.requires_grad)
 
 
-def _of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[Callable[[], Any]]:
+def _of_optimizer(
+    optimizer: torch.optim.Optimizer, device: torch.device | str | None
+) -> Iterator[Callable[[], Any]]:
     for group in optimizer.param_groups:
-        yield _dictionary(group, skip=("params",))
-    states = {p: (state, _dictionary(state)) for p, state in optimizer.state.items()}
+        yield _dictionary(group, device, skip=("params",))
+    states = {p: (state, _dictionary(state, device)) for p, state in optimizer.state.items()}
 
     def back() -> None:
         optimizer.state.clear()
@@ -100,30 +121,9 @@ def _of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[Callable[[], Any
     yield back
 
 
-def _of_random_states(batches: object) -> Iterator[Callable[[], Any]]:
+def _of_random_states() -> Iterator[Callable[[], Any]]:
     yield _call(random.setstate, random.getstate())
     yield _call(np.random.set_state, np.random.get_state())
     yield _call(torch.set_rng_state, torch.get_rng_state())
     if torch.cuda.is_available():
         yield _call(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
-    for generator in generators(batches):
-        yield _call(generator.set_state, generator.get_state())
-
-
-def _of_workers(batches: object) -> Iterator[Callable[[], Any]]:
-    """Set the loader's persistent workers aside, so that the code inside starts new ones.
-
-    The workers thus keep their random states, and the loader keeps its position in a pass.
-    """
-    if isinstance(batches, DataLoader) and batches.persistent_workers:
-        yield _call(setattr, batches, "_iterator", batches._iterator)
-        batches._iterator = None
-
-
-def generators(batches: object) -> set[torch.Generator]:
-    """Torch's random generators in a DataLoader, its sampler and its batch sampler."""
-    batch_sampler = getattr(batches, "batch_sampler", None)
-    inside = [batches, getattr(batches, "sampler", None)]
-    inside += [batch_sampler, getattr(batch_sampler, "sampler", None)]
-    found = {getattr(each, "generator", None) for each in inside}
-    return {each for each in found if isinstance(each, torch.Generator)}

@@ -1,48 +1,35 @@
-"""The run of an LR range test, and its curves."""
+"""The LR range test of any model, and its curves."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from clr import checks
+from clr.groups import multipliers
 from clr.policies import RangeRamp
-from clr.range_test.batches import described, endless, outputs_of, pair
+from clr.range_test import bracket
+from clr.range_test.batches import described, endless, pair
 from clr.range_test.bounds import Bounds, read
 from clr.range_test.figure import draw
-from clr.range_test.restore import generators, restored
+from clr.range_test.loader import generators, is_known, is_used_up, same, seed_generator
+from clr.range_test.ramp import accuracy, follow, leads, tests, updates
+from clr.range_test.restore import first_of, restored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLUMNS = ["iteration", "lr", "train_loss", "train_accuracy", "test_accuracy"]
-
-
-def accuracy(outputs: Any, targets: Any) -> float:
-    """The share of rows of `outputs` (N, classes) whose largest value is at `targets` (N,).
-
-    TypeError or ValueError for other shapes and for targets that are not whole numbers.
-    """
-    rule = (
-        "metric must be given, a function of outputs and targets: the default, accuracy, is "
-        "for outputs of shape (N, classes), two classes or more, and whole numbers of shape "
-        f"(N,) as targets; got {described(outputs)} and {described(targets)}"
-    )
-    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
-        raise TypeError(rule)
-    matching = outputs.ndim == 2 and outputs.shape[1] > 1 and targets.shape == outputs.shape[:1]
-    if not matching or targets.dtype == torch.bool or targets.is_floating_point():
-        raise ValueError(rule)
-    return (outputs.argmax(1) == targets).float().mean().item()
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +38,15 @@ class RangeTest:
 
     A curve's columns: iteration (steps taken), lr (of the step that comes next), train_loss and
     train_accuracy (means over the steps since the row before), test_accuracy (NaN without
-    `evaluate`). `ended` is "finished" or "diverged at iteration N".
+    `evaluate`). `ended` is "finished" or "diverged at iteration N". `exponential` is the curve
+    of the exponential ramp that found the range, if there was one. `greater_is_better` says
+    whether accuracy rises while the model gets better; with None it is detected.
     """
 
     curves: list[pd.DataFrame]
     ended: list[str]
+    greater_is_better: bool | None = True
+    exponential: pd.DataFrame | None = None
 
     @classmethod
     def from_runs(cls, runs: Sequence) -> RangeTest:
@@ -73,28 +64,37 @@ class RangeTest:
 
     @property
     def watched(self) -> str:
-        """The column that is read: test accuracy if there is one, else train accuracy."""
-        tested = any(curve["test_accuracy"].notna().any() for curve in self.curves)
-        return "test_accuracy" if tested else "train_accuracy"
+        """The column that is read: test accuracy, or train accuracy, or else the train loss."""
+        for name in ("test_accuracy", "train_accuracy"):
+            if any(name in curve and curve[name].notna().any() for curve in self.curves):
+                return name
+        return "train_loss"
 
-    def bounds(self, method: str = "accuracy") -> Bounds:
-        """base_lr and max_lr: each seed's own, read off its curve, and their medians.
+    def bounds(self, method: str | None = None) -> Bounds:
+        """base_lr and max_lr for cycles, and the peak of a schedule that falls.
 
-        They are roughly proportional to one over the square root of the ramp's length, and are
-        meant for half cycles of about that length. A run of fewer than 100 iterations is not
-        read.
+        Each seed's own are read off its curve; the bounds are their medians. They are roughly
+        proportional to one over the square root of the ramp's length, and are meant for half
+        cycles of about that length. A run of fewer than 100 iterations is not read.
 
-        `method` is one of `clr.range_test.METHODS`; ValueError otherwise.
+        `method` is one of `clr.range_test.METHODS`, ValueError otherwise. Without it, it is
+        "accuracy", or "loss" where there is no accuracy. Printed, the result is three lines:
+        the rates, how they were read, and what to keep in mind.
         """
-        return read(self.curves, self.ended, self.watched, method)
+        if method is None:
+            method = "loss" if self.watched == "train_loss" else "accuracy"
+        read_off = read(self.curves, self.ended, self.watched, method, self.greater_is_better)
+        if self.exponential is not None:
+            return replace(read_off, peak=bracket.peak(self.exponential))
+        return read_off
 
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:
         """Plot the accuracy against the rate: a thin line per seed, and their median.
 
-        If `bounds` were read off the loss, the loss is plotted. A cross marks the last test of
-        a seed that diverged. Each bound is a point on the smoothed median with a line down from
-        it, and the bounds of the single seeds are ticks on the axis. Draws on `ax` or on a new
-        figure, and returns the axes.
+        If there is no accuracy or `bounds` were read off the loss, the loss is plotted. A cross
+        marks the last test of a seed that diverged. Each bound is a point on the smoothed
+        median with a line down from it, and the bounds of the single seeds are ticks on the
+        axis. Draws on `ax` or on a new figure, and returns the axes.
         """
         return draw(self.column, self.watched, self.ended, bounds, ax)
 
@@ -105,20 +105,30 @@ def lr_range_test(
     *,
     loss: Callable[[Any, Any], Tensor],
     optimizer: torch.optim.Optimizer,
-    policy: RangeRamp,
+    policy: RangeRamp | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
-    metric: Callable[[Any, Any], float | Tensor] = accuracy,
+    metric: Callable[[Any, Any], float | Tensor] | None = accuracy,
+    greater_is_better: bool | None = None,
     unpack: Callable[[Any], tuple[Any, Any]] = pair,
     every: int | None = None,
     accumulate: int = 1,
+    clip_grad_norm: float | None = None,
     autocast: Callable[[], contextlib.AbstractContextManager]
     | contextlib.AbstractContextManager = contextlib.nullcontext,
     scaler: torch.amp.GradScaler | None = None,
     seeds: Sequence[int] | None = None,
     reset: Callable[[nn.Module], object] | None = None,
     divergence: float = 4.0,
+    restore_to: torch.device | str | None = None,
+    progress: bool | None = None,
 ) -> RangeTest:
     """Train with a rising rate and record loss and accuracy; then restore everything.
+
+    Without `policy` it takes at most 300 steps. Two exponential ramps, of 30 and of 170, find
+    the rates at which the loss breaks and falls, and give the peak of a schedule that falls. A
+    linear ramp of 100 then measures both bounds; with `seeds`, it is made for each. A `policy`,
+    such as `RangeRamp(0.0, 1.0, 1000)`, takes its own number of steps per seed alone. A bar
+    shows the progress where `progress` is True or, if it is None, in a terminal.
 
     `batches` yields (inputs, targets) again and again, as a DataLoader does. For batches of any
     other form, `unpack(batch)` returns such a pair. Inputs that are a dict are given to the
@@ -130,20 +140,21 @@ def lr_range_test(
         loss=lambda outputs, labels: outputs.loss,
         metric=lambda outputs, labels: accuracy(outputs.logits, labels),
 
-    `loss` returns the mean over a batch. `metric` is called without gradients. It must rise by
-    more than 0.05 in all while the model gets better, as a share of correct answers does. The
-    default is `accuracy`, for classes. For a regression use R²; for several labels per input
-    use the share of correct labels.
+    `loss` returns the mean over a batch. `metric` is called without gradients. The default is
+    `accuracy`, for classes. Where outputs and targets are not of classes, and with
+    `metric=None`, the bounds are read off the loss. Whether `metric` and `evaluate` rise or
+    fall while the model gets better is detected from the loss, unless `greater_is_better` says
+    it.
 
     `policy` is the rate of the first parameter group whose lr is not 0. The other groups keep
-    their ratio to it (or have `lr_mult`); a group whose lr is 0 stays at 0. If a scheduler has
-    set the lr to 0, as a warm-up does at its start, the group's `initial_lr` is used instead.
+    their ratio to it (or have `lr_mult`); a group whose lr is 0 stays at 0 (see `clr.groups`).
 
     A row is written every `every` steps (default: a hundredth of the ramp). It holds the means
     of `metric` and of `loss`, and the result of `evaluate(model)`, which is called in eval mode
-    without gradients. A step takes `accumulate` batches. `autocast` is the context of the
-    forward pass: a context manager that can be entered again, or a function that makes one.
-    `scaler` scales the loss.
+    without gradients. A step takes `accumulate` batches. `clip_grad_norm` is the norm to which
+    gradients are clipped: give the one with which you are going to train. `autocast` is the
+    context of the forward pass: a context manager that can be entered again, or a function that
+    makes one. `scaler` scales the loss.
 
     With `seeds` (below 2**32) there is one run per seed. Each run sets the random states of
     Python, numpy and torch, and a loader's own generators (`clr.training.batches.Batches` has
@@ -153,33 +164,42 @@ def lr_range_test(
     If all modules of the model are in eval mode, it trains in train mode. Otherwise each module
     keeps its mode, so that a batch normalization in eval mode stays in eval mode.
 
+    Where several processes train a model together (DistributedDataParallel, fully_shard), each
+    of them calls this function. Losses and metrics are the means over the processes, so that
+    all read the same bounds and stop at the same step.
+
     A run ends early when the loss is not finite, or when its mean since the last row is above
-    `divergence` times that of the first row (if that is positive). Parameters, gradients,
-    buffers, modes, optimizer, scaler, random states, and a loader's generators, persistent
-    workers and position are restored, also after an error or Ctrl-C. Raises ValueError or
+    `divergence` times that of the first row, over five steps at least.
+    Parameters, gradients, buffers, modes, optimizer, scaler, random states and the loader are
+    restored, also after an error or Ctrl-C; the next pass over the loader is what it would have
+    been, or a UserWarning says that it is not. The copy of the model and of the optimizer's
+    state lies on the model's device, or on `restore_to`, such as "cpu". Raises ValueError or
     TypeError, naming the argument, for invalid arguments.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module; got {described(model)}")
-    given = {
-        "loss": loss,
-        "metric": metric,
-        "unpack": unpack,
-        "evaluate": evaluate,
-        "reset": reset,
-    }
-    for name, each in given.items():
-        optional = name in ("evaluate", "reset") and each is None
-        if not optional and (not callable(each) or isinstance(each, type)):
+    functions = {"loss": loss, "unpack": unpack}
+    optional = {"metric": metric, "evaluate": evaluate, "reset": reset}
+    functions |= {name: each for name, each in optional.items() if each is not None}
+    for name, each in functions.items():
+        if not callable(each) or isinstance(each, type):
             raise TypeError(f"{name} must be a function; got {described(each)}")
-    if not isinstance(policy, RangeRamp):
-        raise TypeError(f"policy must be a RangeRamp; got {described(policy)}")
-    if policy.iterations < 2 or policy.past_end == "cycle":
+    if policy is not None and not isinstance(policy, RangeRamp):
+        raise TypeError(f"policy must be a RangeRamp or None; got {described(policy)}")
+    if policy is not None and (policy.iterations < 2 or policy.past_end == "cycle"):
         raise ValueError(
             "policy must have at least 2 iterations and not start again (past_end='cycle'); "
             f"got {policy}"
         )
-    every = max(1, policy.iterations // 100) if every is None else checks.whole("every", every)
+    if greater_is_better is not None:
+        checks.flag("greater_is_better", greater_is_better)
+    if every is not None:
+        every = checks.whole("every", every)
+    if clip_grad_norm is not None:
+        largest = sys.float_info.max
+        clip_grad_norm = checks.real(
+            "clip_grad_norm", clip_grad_norm, 1e-300, largest, "above 0"
+        )
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
     numbers: list[int | None] = [None]
@@ -187,159 +207,77 @@ def lr_range_test(
         numbers = [checks.whole("seeds", seed, low=0, high=2**32 - 1) for seed in seeds]
     if not numbers:
         raise ValueError("seeds must hold at least one seed; got none")
-    set_rate = _rates_of(optimizer, model)
-    device = next(model.parameters()).device
-    tests = _tests(model, evaluate)
-    curves, ended = [], []
-    for seed in numbers:
-        with restored(model, optimizer, scaler, batches):
+    _check_optimizer(optimizer, model)
+    groups, shares = optimizer.param_groups, multipliers(optimizer.param_groups)
+    device, used_up = next(model.parameters()).device, is_used_up(batches)
+    certain = used_up or is_known(batches)
+    first = None if certain else first_of(batches)
+    rising = True if metric is accuracy and evaluate is None else greater_is_better
+
+    def ramp(along: RangeRamp, seed: int | None, every: int, test: Any, limit: float) -> Any:
+        with restored(model, optimizer, scaler, batches, restore_to=restore_to):
             if seed is not None:
                 random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
                 for generator in generators(batches):
-                    generator.manual_seed(seed)
+                    seed_generator(generator, seed)
             if reset is not None:
                 reset(model)
             if not any(module.training for module in model.modules()):
                 model.train()
-            micro = endless(batches, unpack, device)
-            updates = _updates(
-                model, micro, loss, metric, optimizer, accumulate, autocast, scaler
-            )
-            curve, end = _follow(policy, set_rate, updates, tests, every, divergence)
-        curves.append(curve)
-        ended.append(end)
-    return RangeTest(curves, ended)
+            with contextlib.closing(endless(batches, unpack, device)) as micro_batches:
+                steps = updates(
+                    model, micro_batches, loss=loss, metric=metric, optimizer=optimizer,
+                    accumulate=accumulate, clip_grad_norm=clip_grad_norm, autocast=autocast,
+                    scaler=scaler,
+                )  # fmt: skip
+                return follow(along, set_rate, steps, test, every, limit, bar.update)
+
+    def set_rate(lr: float) -> None:
+        _set_rates(groups, [lr * share for share in shares])
+
+    linear = bracket.LINEAR if policy is None else policy.iterations
+    total = len(numbers) * linear + (bracket.STEPS - bracket.LINEAR if policy is None else 0)
+    hidden = True if not leads() else None if progress is None else not progress
+    curves, ended, slow = [], [], None
+    with tqdm(total=total, desc="LR range test", unit="step", disable=hidden) as bar:
+        if policy is None:
+            untested = tests(model, None)
+            fast, _ = ramp(bracket.FAST, numbers[0], 1, untested, bracket.BREAK)
+            slow, _ = ramp(bracket.slow_ramp(fast), numbers[0], 1, untested, divergence)
+            policy = bracket.linear_ramp(slow)
+            bar.update(total - len(numbers) * linear - bar.n)  # what a divergence spared
+        rows = every or max(1, policy.iterations // 100)
+        for seed in numbers:
+            curve, end = ramp(policy, seed, rows, tests(model, evaluate), divergence)
+            curves.append(curve)
+            ended.append(end)
+    if used_up or not (certain or same(first, first_of(batches))):
+        warnings.warn(
+            "batches: the next pass is not what it would have been without the range test, "
+            f"which cannot put back the state of {described(batches)}; make it anew",
+            stacklevel=2,
+        )
+    return RangeTest(curves, ended, rising, slow)
 
 
-def _rates_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> Callable[[float], None]:
-    """A function that sets the rate of each group, which keeps its share of the first rate.
-
-    A group's share is its `lr_mult`, or its rate divided by the first rate that is not 0.
-    """
+def _check_optimizer(optimizer: object, model: nn.Module) -> None:
+    """TypeError or ValueError unless it is an optimizer of the model's parameters."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(
             f"optimizer must be a torch.optim.Optimizer; got {described(optimizer)}"
         )
-    groups, own = optimizer.param_groups, {id(p) for p in model.parameters()}
-    if strange := sum(id(p) not in own for group in groups for p in group["params"]):
+    own = {id(p) for p in model.parameters()}
+    strange = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
+    if strange:
         raise ValueError(
             "optimizer must hold only the model's parameters; "
             f"{strange} of its tensors are others"
         )
-    rates = [float(group["lr"]) or float(group.get("initial_lr", 0.0)) for group in groups]
-    if len(groups) == 1 and not rates[0]:  # no ratio to keep
-        rates = [1.0]
-    first = next((rate for rate in rates if rate), None)
-    if first is None and not all("lr_mult" in group for group in groups):
-        raise ValueError(
-            f"optimizer must have a parameter group with an lr above 0, as the lr of a group "
-            f"says its ratio to the others; all of its {len(groups)} are 0"
-        )
-    shares = [
-        float(group.get("lr_mult", rate / (first or 1.0)))
-        for group, rate in zip(groups, rates, strict=True)
-    ]
-
-    def set_rate(lr: float) -> None:
-        for group, share in zip(groups, shares, strict=True):
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr * share)
-            else:
-                group["lr"] = lr * share
-
-    return set_rate
 
 
-def _number(name: str, value: Any) -> float:
-    """What the function called `name` returned, as a float; TypeError if it is no number."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name} must return one number; got {described(value)}") from None
-
-
-def _updates(
-    model: nn.Module,
-    batches: Iterator[tuple[Any, Any]],
-    loss: Callable[[Any, Any], Tensor],
-    metric: Callable[[Any, Any], float | Tensor],
-    optimizer: torch.optim.Optimizer,
-    accumulate: int,
-    autocast: Any,
-    scaler: torch.amp.GradScaler | None,
-) -> Iterator[tuple[float, float]]:
-    """Make an update whenever it is asked for one: (loss, metric), means over micro-batches."""
-    reusable = hasattr(type(autocast), "__enter__")  # torch.autocast(…) is callable as well
-    while True:
-        model.zero_grad(set_to_none=True)  # also for parameters that the optimizer lacks
-        losses, metrics = [], []
-        for _ in range(accumulate):
-            inputs, targets = next(batches)
-            with autocast if reusable else autocast():
-                outputs = outputs_of(model, inputs)
-                value = loss(outputs, targets)
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                raise TypeError(
-                    "loss must return a tensor of one number, such as the mean over the batch "
-                    f"(reduction='mean'); got {described(value)}"
-                )
-            scaled = value / accumulate
-            (scaled if scaler is None else scaler.scale(scaled)).backward()
-            losses.append(value.item())
-            with torch.no_grad():
-                watched = outputs.detach() if isinstance(outputs, Tensor) else outputs
-                metrics.append(_number("metric", metric(watched, targets)))
-        if scaler is None:
-            optimizer.step()
+def _set_rates(groups: Sequence[dict], rates: Iterable[float]) -> None:
+    for group, lr in zip(groups, rates, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
         else:
-            scaler.step(optimizer)
-            scaler.update()
-        yield float(np.mean(losses)), float(np.mean(metrics))
-
-
-def _tests(
-    model: nn.Module, evaluate: Callable[[nn.Module], float] | None
-) -> Callable[[], float]:
-    """A function that gives `evaluate(model)` in eval mode; NaN without `evaluate`."""
-
-    def test() -> float:
-        if evaluate is None:
-            return math.nan
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        try:
-            with torch.no_grad():
-                return _number("evaluate", evaluate(model))
-        finally:
-            for module, mode in modes:
-                module.training = mode
-
-    return test
-
-
-def _follow(
-    policy: RangeRamp,
-    set_rate: Callable[[float], None],
-    updates: Iterator[tuple[float, float]],
-    test: Callable[[], float],
-    every: int,
-    divergence: float,
-) -> tuple[pd.DataFrame, str]:
-    """The curve of one ramp, and how it ended."""
-    rows = [[0, policy(0), math.nan, math.nan, test()]]
-    since: list[tuple[float, float]] = []
-    ended = "finished"
-    for t in range(policy.iterations):
-        set_rate(policy(t))
-        since.append(next(updates))
-        broken = not math.isfinite(since[-1][0])
-        if (t + 1) % every == 0 or t + 1 == policy.iterations or broken:
-            loss, share = np.mean(since, axis=0)
-            rows.append([t + 1, policy(t + 1), loss, share, test()])
-            since = []
-            first = rows[1][2]
-            broken |= len(rows) > 2 and first > 0 and loss > divergence * first
-        if broken:
-            ended = f"diverged at iteration {t + 1}"
-            break
-    return pd.DataFrame(rows, columns=COLUMNS), ended
+            group["lr"] = lr

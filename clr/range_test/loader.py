@@ -1,0 +1,141 @@
+"""What the next pass over a loader depends on, and how it is put back."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+
+_INNER = ("sampler", "batch_sampler", "dataset", "gradient_state")  # parts of any class
+
+
+def kept(batches: object) -> Iterator[Callable[[], Any]]:
+    """Functions that together put back what the next pass over `batches` depends on.
+
+    That is, of the loader and of the loaders, samplers and data sets in it: their attributes,
+    the content of lists, dicts and arrays of indices among these, and random generators. A
+    `state_dict` is used only where the loader is no DataLoader: to load a DataLoader's means
+    that the next pass goes on in the middle of one.
+
+    Until then a DataLoader has no iterator: what runs in between starts workers of its own, and
+    those of before keep their states and positions.
+    """
+    parts = _parts(batches)
+    later = [_of_generator(generator) for generator in generators(batches)]
+    for part in parts:
+        later += _of_attributes(part)
+    if not isinstance(batches, DataLoader) and hasattr(batches, "load_state_dict"):
+        load, state = batches.load_state_dict, copy.deepcopy(batches.state_dict())  # type: ignore[attr-defined]
+        yield lambda: load(state)
+    yield from later
+    for part in parts:
+        if isinstance(part, DataLoader) and "_iterator" in vars(part):
+            vars(part)["_iterator"] = None
+            if "_initial_iter_for_state_dict" in vars(part):  # torchdata's, for `_iterator`
+                vars(part)["_initial_iter_for_state_dict"] = False
+
+
+def generators(batches: object) -> list[Any]:
+    """The random generators of Python, numpy and torch in a loader and in its parts."""
+    kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+    held = [value for part in _parts(batches) for value in vars(part).values()]
+    return list({id(each): each for each in held if isinstance(each, kinds)}.values())
+
+
+def seed_generator(generator: Any, seed: int) -> None:
+    """Begin the generator's random numbers at `seed`."""
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
+    else:
+        generator.seed(seed)
+
+
+def is_known(batches: object) -> bool:
+    """Whether `kept` is certainly enough: a list, or a loader with samplers of torch's own."""
+    parts = _parts(batches)
+    return isinstance(batches, list | tuple) or (
+        isinstance(batches, DataLoader)
+        and all(type(p).__module__.startswith("torch.utils.data.") or _is_map(p) for p in parts)
+    )
+
+
+def is_used_up(batches: object) -> bool:
+    """Whether it is an iterator without attributes, whose batches come only once."""
+    return hasattr(batches, "__next__") and not hasattr(batches, "__dict__")
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two batches hold the same values; NaN is the same as NaN."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor | np.ndarray):
+        return one.shape == other.shape and bool(((one == other) | (one != one)).all())
+    if isinstance(one, Mapping):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return same(vars(one), vars(other)) if hasattr(one, "__dict__") else one == other
+
+
+def _is_map(part: object) -> bool:
+    """Whether it is a data set by index, whose items do not depend on those before."""
+    return hasattr(type(part), "__getitem__") and not isinstance(part, IterableDataset)
+
+
+def _parts(batches: object) -> list[Any]:
+    """The loader and the loaders, samplers and data sets in it, each once."""
+    parts: list[Any] = []
+    ahead = [batches]
+    while ahead:
+        each = ahead.pop()
+        if not hasattr(each, "__dict__") or any(each is part for part in parts):
+            continue
+        parts.append(each)
+        for name, value in vars(each).items():
+            several = value if isinstance(value, list | tuple) and len(value) < 100 else [value]
+            kinds = DataLoader | Sampler | Dataset
+            ahead += [x for x in several if name in _INNER or isinstance(x, kinds)]
+    return parts
+
+
+def _of_generator(generator: Any) -> Callable[[], Any]:
+    if isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator
+        return _call(setattr, bits, "state", bits.state)
+    if isinstance(generator, random.Random):
+        return _call(generator.setstate, generator.getstate())
+    return _call(generator.set_state, generator.get_state())
+
+
+def _of_attributes(part: object) -> Iterator[Callable[[], Any]]:
+    """Functions that put back the attributes of a part, and the content of some of them."""
+    attributes = vars(part)
+    yield _content(attributes)
+    if not _is_map(part):  # that may be large, and reading it changes nothing
+        yield from map(_content, attributes.values())
+
+
+def _content(value: Any) -> Callable[[], Any]:
+    """A function that puts back what a list, a dict, a set or an array of indices holds."""
+    if isinstance(value, list | deque | dict | set):
+        saved = copy.copy(value)
+        fill = value.extend if isinstance(value, list | deque) else value.update
+        return lambda: (value.clear(), fill(saved))
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
+        return _call(np.copyto, value, value.copy())
+    if isinstance(value, Tensor) and value.ndim == 1 and not value.is_floating_point():
+        return _call(value.copy_, value.clone())
+    return lambda: None
+
+
+def _call(function: Callable, *arguments: Any) -> Callable[[], Any]:
+    return lambda: function(*arguments)
