@@ -86,14 +86,16 @@ class Groups:
 
     def set(self, rates: list[float]) -> list[float]:
         """Set each group's lr to its rate times its multipliers; returns the lrs."""
-        lrs = [rate * scale for rate, scale in zip(rates, self._scales, strict=True)]
-        if self._tensors:
-            for group, lr in zip(self._list, lrs, strict=True):
+        lrs = []
+        for group, rate, scale in zip(self._list, rates, self._scales, strict=True):
+            lr = rate * scale
+            if self._tensors:
                 set_value(group, "lr", lr)
-            self._tensors = [_seen(group["lr"]) for group in self._list]
-        else:
-            for group, lr in zip(self._list, lrs, strict=True):
+            else:
                 group["lr"] = lr
+            lrs.append(lr)
+        if self._tensors:
+            self._tensors = [_seen(group["lr"]) for group in self._list]
         self.rates, self.lrs, self.resumed = rates, lrs, False
         return lrs
 

@@ -185,9 +185,11 @@ class PolicyLR(LRScheduler):
                 )
             epoch = checks.count("epoch", epoch)
         if epoch is None and self._step_count > 1:  # what torch does, without its warnings
-            rates = self._at(self.last_epoch + 1)
+            t = self.last_epoch + 1
+            rates = self._at(t)
             self._groups.look()
-            self.last_epoch, self._step_count = self.last_epoch + 1, self._step_count + 1
+            self.last_epoch = t
+            self._step_count += 1
             self._last_lr = self._set(rates)
             return
         before = self.last_epoch, self._step_count
