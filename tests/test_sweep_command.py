@@ -91,7 +91,7 @@ def no_process(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--dataset", "cifar11"], "dataset must be one of digits, mnist, .*; got 'cifar11'"),
+        (["--dataset", "cifar11"], "dataset must be one of digits, .*; got 'cifar11'"),
         (["--dataset", "folder:not/here"], "'folder:not/here' has no folder train/; an image"),
         (["--device", "cuda"], "device must be cpu or a GPU .* here .none.; got 'cuda'"),
         (["--device", "cuda:1"], "device must be cpu or a GPU .* here .none.; got 'cuda:1'"),

@@ -250,7 +250,7 @@ class Experiment:
         They are then moments of one run, or tests of one training with two kinds of running
         statistics.
         """
-        tests = {"bn_fraction": 0.9, "second_bn_fraction": None, "test_every": 1}
+        tests = {"bn_fraction": 0.9, "second_bn_fraction": None, "test_every": 1000}
         return replace(self.config(claim.arm), **tests) == replace(
             self.config(claim.other), **tests
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from clr import files
 from clr.papers import EXPERIMENTS, cyclical, scoreboard, worth_it
 from clr.papers import statements as says
@@ -138,7 +140,7 @@ def indexes() -> dict[Path, str]:
         runs.sort(key=lambda run: place.get(run.path, len(place)))
         head = f"{title(runs[0].data['name'])}, {runs[0].config.model}: {len(runs)} runs"
         rows = [_row(run, arms.get(run.path, [])) for run in runs]
-        lines = [f"# {head}", INDEX, scoreboard.markdown(rows, list(rows[0]))]
+        lines = [f"# {head}", INDEX, scoreboard.markdown(pd.DataFrame(rows))]
         found[folder / "README.md"] = "\n\n".join(lines) + "\n"
         links.append(f"* [{head}]({folder.relative_to(store.folder).as_posix()})")
     whole = "\n\n".join(["# Recorded runs", INDEX, "\n".join(links)]) + "\n"

@@ -396,7 +396,7 @@ def test_the_published_difference_lies_inside_or_outside():
 
 def test_the_prediction_interval_is_wider_than_the_interval():
     """A published number of one run is no contradiction because it differs from a mean."""
-    runs = TABLE1.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
+    runs = TABLE1.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
     row = judge(TABLE1, runs)[0]  # triangular2 is not worse than fixed
     assert [round(100 * each, 2) for each in row["predicted"]] == [-2.0, -0.03]
     assert row["predicted"][0] < row["low"] and row["high"] < row["predicted"][1]

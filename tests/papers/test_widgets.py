@@ -194,7 +194,8 @@ def test_the_reading_shows_the_recorded_curves_and_bounds(pages, ramps, paper):
 
 def test_a_test_that_cannot_be_read_is_refused(ramps):
     flat = [curve.assign(test_accuracy=0.1) for curve in ramps.curves]
-    with pytest.raises(ValueError, match="test must be one that the rule can read.*flat"):
+    says = "test must be one that the rule can read.*no rise above the noise"
+    with pytest.raises(ValueError, match=says):
         widgets.range_reading(RangeTest(flat, ramps.ended))
 
 
