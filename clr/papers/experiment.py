@@ -44,6 +44,8 @@ RELATIONS = {
         ("as published", -1.0, 1.0),
     ),
 }
+# when a claim was committed: before its runs, when those of one arm were known, or after both
+BEFORE, KNOWN, AFTER = WRITTEN = ("before", "one arm known", "after")
 OURS = "our question"  # the source of a claim that no paper makes
 HOLDS = "better", "not worse", "as good", "as published"  # the verdicts of a claim that holds
 
@@ -79,7 +81,8 @@ class Claim:
     can test the same one. With `minus` (or `other_minus`), the name of a third arm, a run
     counts with the difference between it and that arm's run with the same seed. Holm's
     correction is made among the claims that are `primary`; for None see `Experiment.primary`.
-    `claim` makes a Claim of a sentence.
+    `written` says whether the claim was committed before the first run of its arms had ended,
+    when that of one arm was known, or after both. `claim` makes a Claim of a sentence.
     """
 
     source: str
@@ -95,6 +98,7 @@ class Claim:
     primary: bool | None = None
     minus: str | None = None
     other_minus: str | None = None
+    written: str = BEFORE
 
     @property
     def control(self) -> bool:

@@ -162,6 +162,7 @@ CLAIMS = [
     "ours",
     "n_text",
     "holm",
+    "written",
     "source",
 ]
 MADE = ["data", "device"]

@@ -101,16 +101,19 @@ class Summary:
         """Their standard deviation; NaN for fewer than two."""
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else nan
 
-    def text(self, digits: int = 1) -> str:
-        """In print, in percent: '79.0 ± 0.3', '99.2 (1 of 2 diverged)' or 'not run'."""
+    def text(self, digits: int = 1, times: float = 100) -> str:
+        """In print, in percent: '79.0 ± 0.3', '99.2 (1 of 2 diverged)' or 'not run'.
+
+        `times` is 1 for losses, which are printed as they are.
+        """
         if not self.n:
             return "not run"
         rate = f" ({self.diverged} of {self.n} diverged)" if self.diverged else ""
-        return percent(self.mean, self.sd, digits) + rate
+        return percent(self.mean, self.sd, digits, times) + rate
 
 
 LEVEL = 0.05  # the significance level of all tests
-# of the interval that decides about a relation; equivalence takes two one-sided tests
+# that of the interval that decides about a relation; equivalence takes two one-sided tests
 CONFIDENCE = dict.fromkeys(RELATIONS, 1 - LEVEL) | {
     "as good as": 1 - 2 * LEVEL,
     "as published": 1 - 2 * LEVEL,
@@ -246,7 +249,8 @@ def judge(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[dic
     The claim: claim (a sentence), arm and other (its two arms), statement (the paper's sentence
     that it tests), experiment, protocol (CLR, SC or ours), paper (that the experiment is
     about), breaks (the paper's conditions that the protocol breaks), source, control, primary,
-    relation, margin, command (that trains its arms).
+    written (before its runs, one arm known, or after them), relation, margin, command (that
+    trains its arms).
     The runs: n, diverged, n_text ('5, 5', or '3 of 5, 5' while some are missing), ours (the
     accuracies as text), data, device.
     The comparison: difference, low and high (its interval; fractions or, for losses, nats),
@@ -299,15 +303,15 @@ def _row(
         word = "not run"
     elif any(each < plan for each, plan in zip(n, planned, strict=True)):
         word = "undecided"
-    digits = 1 if claim.margin >= 0.001 else 2
+    unit = _unit(experiment, claim)
     return {
         "claim": experiment.text(claim),
         "verdict": word,
         "holds": None if word in OPEN else word in HOLDS,
         "holm": "secondary",
-        "points": _points(experiment, claim, both, (difference, low, high), digits),
-        **_published(sides, numbers, values, digits),
-        "ours": " / ".join(each.text(digits) for each in both),
+        "points": _points(claim, both, (difference, low, high), *unit),
+        **_published(sides, numbers, values, unit[0]),
+        "ours": " / ".join(each.text(*unit) for each in both),
         "n": n,
         "n_text": ", ".join(
             f"{each} of {plan}" if each < plan else f"{each}"
@@ -333,6 +337,7 @@ def _row(
         "statement": claim.statement,
         "control": claim.control,
         "source": claim.source,
+        "written": claim.written,
         **made(run for arm in arms for run in runs.get(arm, ())),
         "command": experiment.command(arms),
     }
@@ -370,12 +375,15 @@ def _compared(
     return word, p, float(np.mean(values[0]) - np.mean(values[1])), *ends
 
 
+def _unit(experiment: Experiment, claim: Claim) -> tuple[int, float]:
+    """The number of decimals in print, and the factor to the unit: percent, or nats."""
+    if experiment.measure == "loss":
+        return 3, 1
+    return 1 if claim.margin >= 0.001 else 2, 100
+
+
 def _points(
-    experiment: Experiment,
-    claim: Claim,
-    both: Sequence[Summary],
-    values: Sequence[float],
-    digits: int,
+    claim: Claim, both: Sequence[Summary], values: Sequence[float], digits: int, times: float
 ) -> str:
     """The difference and its interval, as text: '+1.2 [+0.3, +2.1]'; losses are in nats.
 
@@ -384,7 +392,6 @@ def _points(
     if isnan(values[0]):
         gone = [f"{each.diverged} of {each.n} diverged" for each in both if each.diverged]
         return ", ".join(gone) or "–"
-    times, digits = (100, digits) if experiment.measure == "accuracy" else (1, 3)
     text, low, high = (f"{times * value:+.{digits}f}" for value in values)
     if isnan(values[1]):
         return f"{text} (no interval)"
@@ -440,7 +447,7 @@ HEADS = {
 def table(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """The rows of `judge` as text; "published" is left out where nothing is published."""
     rows = judge(experiment, runs)
-    columns = ["claim", "verdict", "points", "published", "n_text", "holm", "source"]
+    columns = ["claim", "verdict", "points", "published", "n_text", "holm", "written", "source"]
     if all(row["published"] == "–" for row in rows):
         columns.remove("published")
     return pd.DataFrame(rows, columns=columns).rename(columns=HEADS).set_index("claim")

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 from made import experiment
 
 from clr.papers import EXPERIMENTS, Arm, claim, cyclical, super_convergence, worth_it
-from clr.papers.experiment import MARGIN, OURS, Claim, Experiment
+from clr.papers.experiment import MARGIN, OURS, WRITTEN, Claim, Experiment
+from clr.paths import ROOT
 from clr.policies import Exp, Fixed
 from clr.runs import Store
 
@@ -178,6 +180,29 @@ def test_a_claim_is_read_from_a_sentence(sentence, read):
 def test_a_sentence_without_one_relation_between_two_arms_is_refused(sentence):
     with pytest.raises(ValueError, match="a claim must read 'ARM RELATION OTHER'.*better than"):
         claim(sentence)
+
+
+def test_every_claim_says_when_it_was_written():
+    assert claim("a better than b").written == "before"  # of a new experiment, too
+    written = {
+        name: Counter(each.written for each in experiment.claims)
+        for name, experiment in EXPERIMENTS.items()
+    }
+    assert (
+        set().union(*written.values()) == set(WRITTEN) == {"before", "one arm known", "after"}
+    )
+    # what `git log` showed once, and data/README.md says
+    after = {"table1": 5, "tenth": 8, "at_chosen_rates": 3}
+    known = {
+        "table1": 10, "figure6": 2, "figure6_full": 1, "superconvergence_small": 3,
+        "mnist_changes": 5, "mnist_ends": 2, "matched_ends": 2,
+    }  # fmt: skip
+    for name in {**after, **known, "laptop": 0, "solvers": 0, "mnist": 0}:
+        found = written[name]["after"], written[name]["one arm known"]
+        assert found == (after.get(name, 0), known.get(name, 0)), name
+    text = (ROOT / "data" / "README.md").read_text()
+    assert f"{sum(after.values())} claims stand" in " ".join(text.split())
+    assert f"with {sum(known.values())} claims one arm was known" in " ".join(text.split())
 
 
 def test_a_claim_about_second_statistics_needs_an_arm_that_has_them():

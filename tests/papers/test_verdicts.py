@@ -60,6 +60,7 @@ def test_verdicts_are_computed_from_the_runs():
     assert table.index[1] == "fixed (20) is better than fixed (10)"
     assert table["difference"].iloc[0].startswith("+10.0 [+7.0, +13.0]")
     assert table["n"].iloc[0] == "2, 2" and table["who says it"].iloc[0] == "CLR Table 1"
+    assert set(table["written"]) == {"before"}
     single = verdicts.table(some, runs | {"fixed": runs["fixed"][:1]})
     assert single["verdict"].iloc[0] == "undecided"
     assert single["difference"].iloc[0] == "+10.5 (no interval)"
@@ -226,6 +227,7 @@ def test_where_losses_are_compared_less_is_better():
     assert (better["verdict"], worse["verdict"]) == ("better", "worse")
     assert better["difference"] == pytest.approx(-0.2) and better["high"] < 0
     assert better["points"].startswith("-0.200 [-0.2")  # in nats
+    assert better["ours"] == "1.500 ± 0.014 / 1.700 ± 0.014"
     assert (better["holm"], worse["holm"]) == ("yes", "yes")
 
 
