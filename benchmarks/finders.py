@@ -268,11 +268,14 @@ def find(task: Task, seed: int) -> dict[str, float | None]:
     found["ours: max_lr, off the loss"] = nothing.bounds("loss").max_lr
     end = good_end(task)
     for name, top in (("good", end), ("10 times too high", 10 * end), ("too low", end / 10)):
-        read = ours(task, seed, RangeRamp(0.0, top, 200)).bounds()
+        ramped = ours(task, seed, RangeRamp(0.0, top, 200))
+        read = ramped.bounds()
         found[f"linear ramp, end {name}: max_lr"] = read.max_lr
         if name == "good":
+            losses = ramped.column("train_loss")[0].dropna()
+            third = float(losses.rolling(5, center=True).median().idxmin()) / 3
             found["linear ramp, end good: max_lr/3"] = read.max_lr and read.max_lr / 3
-            found["linear ramp, end good: peak"] = read.peak
+            found["linear ramp, end good: minimum/3"] = third
     ramp = ExponentialRangeRamp(1e-7, 10.0, 200)
     found["exponential ramp: max_lr"] = ours(task, seed, ramp).bounds().max_lr
     found["exponential ramp: minimum/2"] = half_of_the_minimum(task, seed)

@@ -4,6 +4,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from made import run
 
@@ -270,3 +271,22 @@ def test_a_cosine_is_not_the_colour_of_decay_and_stages_are_that_of_their_last()
     colours = [line.get_color() for line in figures.policies(drawn, 10).lines]
     assert len(set(colours)) == 3
     assert colours[2] == figures.COLOURS["triangular2"]
+
+
+def test_a_dot_per_task_and_a_line_per_finder():
+    rows = pd.DataFrame(
+        [
+            ["design", "a", "bad", 0, 0.1, 0.5, 0.7],
+            ["design", "a", "bad", 1, 0.1, 0.3, 0.5],
+            ["judged", "b", "bad", 0, 0.1, 1.0, 1.0],
+            ["design", "a", "ours: peak", 0, 0.1, 0.0, 0.02],
+            ["judged", "b", "ours: peak", 0, 0.1, 0.02, 0.04],
+        ],
+        columns=["part", "task", "finder", "seed", "rate", "constant", "triangle"],
+    )
+    ax = figures.finders(rows)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["ours: peak", "bad"]
+    lines = [line for line in ax.lines if line.get_marker() == "None"]
+    assert [line.get_xdata()[0] for line in lines] == pytest.approx([2.0, 75.0])
+    dots = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert dots == pytest.approx([3.0, 1.0, 100.0, 50.0])
