@@ -160,11 +160,15 @@ def _sweep_options(command: argparse.ArgumentParser):
 def _chosen(asked: argparse.Namespace) -> list[tuple]:
     """The labelled configs that the command asks for, in the order of the arms it names."""
     from clr.papers import EXPERIMENTS
+    from clr.training import Source
 
     chosen = [
         EXPERIMENTS[checks.one_of("--experiment", name, EXPERIMENTS)]
         for name in asked.experiment or EXPERIMENTS
     ]
+    if asked.dataset and not asked.experiment:  # text is for other models than images
+        of_text = Source.parse(asked.dataset).kind == "text"
+        chosen = [each for each in chosen if (each.dataset == "text") == of_text]
     known = dict.fromkeys(arm for each in chosen for arm in each.arms)
     arms = [checks.one_of("--arms", arm, known) for arm in asked.arms]
     found = [

@@ -192,7 +192,7 @@ def test_runs_headless_with_tiny_parameters(path, tmp_path, store):
     assert all(cell.execution_count for cell in code)
     figures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
     assert len(figures) >= 2
-    trained = len(list(store.glob("*.json"))) if store.exists() else 0
+    trained = len(list(store.rglob("*.json"))) if store.exists() else 0
     expected = {"01": 0, "02": 2, "03": 10, "04": 6, "05": 10, "06": 4, "07": 0}
     assert trained == expected[path.stem[:2]]
 
