@@ -32,9 +32,10 @@ env: $(READY)  ## only make the environment
 
 notebooks: $(READY)  ## execute the committed notebooks in place, strip what differs each time, update README.md
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace --log-level ERROR \
+	  --ExecutePreprocessor.kernel_manager_class=clr.notebooks.kernel.Kernel \
 	  --NotebookExporter.preprocessors=clr.notebooks.pages.SmallFigures notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count --keep-id --extra-keys \
-	  "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
+	  "metadata.language_info.version metadata.papermill cell.metadata.papermill cell.metadata.execution" \
 	  notebooks/*.ipynb
 	$(BIN)/python -m clr claims --readme
 
@@ -51,6 +52,7 @@ book: exercises  ## build the book, a static site, in results/book
 	cp notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb $(RESULTS)/book-source/notebooks
 	cp -R $(RESULTS)/exercises $(RESULTS)/book-source/notebooks
 	$(BIN)/python -m sphinx -W --keep-going --quiet $(RESULTS)/book-source $(RESULTS)/book
+	$(BIN)/python -c "from clr.papers import runs_page; runs_page.write('$(RESULTS)/book/runs.html')"
 	@echo "$(RESULTS)/book/index.html written"
 
 lint: $(READY)  ## run ruff on the code and the notebooks, and mypy on the library

@@ -11,5 +11,8 @@ c.CourseDirectory.submitted_directory = "results/submitted"
 c.CourseDirectory.autograded_directory = "results/autograded"
 c.CourseDirectory.feedback_directory = "results/feedback"
 
+# Seconds per cell: in some PyTorch is imported or a network trained, on any computer.
+c.Execute.timeout = 300
+
 # a student's version has to reach its check, which says what is missing
 c.ClearSolutions.code_stub = {"python": "...  # write your answer here"}

@@ -2,17 +2,6 @@
 
 import sys
 
-try:
-    from clr.cli import main
+from clr.cli import main
 
-    status = main()
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.split(".")[0] == "clr":
-        raise
-    print(
-        f"python -m clr needs the 'lab' extra: pip install '.[lab]' (there is no module named "
-        f"{error.name!r})",
-        file=sys.stderr,
-    )
-    status = 2
-sys.exit(status)
+sys.exit(main())

@@ -9,7 +9,9 @@ A dataclass declares the check of a field in the field's annotation,
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
+import re
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterable
@@ -26,10 +28,33 @@ def shown(value: object) -> str:
     return text if short else f"a value of type {type(value).__name__}"
 
 
+def text_hint(value: object, kind: Callable[[float], float] = float, more: str = "") -> str:
+    """How to write a number that came as text, and `more`; '' for any other value.
+
+    `kind` is int or float.
+    """
+    if not isinstance(value, str):
+        return ""
+    try:
+        number = kind(float(value))
+    except (ValueError, OverflowError):
+        return ""
+    if number != float(value) or math.isinf(number):  # NaN differs from itself
+        return ""
+    written = repr(number)
+    if "." not in written:
+        written = written.replace("e", ".0e")  # YAML reads 1e-05 as text
+    if "e" in value.lower() and not re.search(r"\.\d*e[-+]", value.lower()):
+        return f" (YAML reads {value} as text; write {written}{more})"
+    return f" (it came as text; write {written} without quotes{more})"
+
+
 def real(name: str, value: object, low: float, high: float, allowed: str) -> float:
     """A finite number from `low` to `high`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, {allowed}; got {shown(value)}")
+        raise TypeError(
+            f"{name} must be a number, {allowed}; got {shown(value)}{text_hint(value)}"
+        )
     # Python compares integers and fractions with floats without rounding them
     exact: Any = value if isinstance(value, numbers.Rational) else float(value)
     if not low <= exact <= high:  # also refuses NaN
@@ -42,6 +67,11 @@ def rate(name: str, value: object) -> float:
     return real(name, value, 0.0, sys.float_info.max, "finite and at least 0")
 
 
+def rate_or_none(name: str, value: object) -> float | None:
+    """A number that is finite and at least 0, or None."""
+    return None if value is None else rate(name, value)
+
+
 def gamma(name: str, value: object) -> float:
     """A factor of decay: above 0 and at most 1."""
     return real(name, value, sys.float_info.min, 1.0, "above 0 and at most 1")
@@ -50,6 +80,11 @@ def gamma(name: str, value: object) -> float:
 def momentum(name: str, value: object) -> float:
     """At least 0 and below 1."""
     return real(name, value, 0.0, 1.0 - 2**-53, "at least 0 and below 1")
+
+
+def momentum_or_none(name: str, value: object) -> float | None:
+    """At least 0 and below 1, or None."""
+    return None if value is None else momentum(name, value)
 
 
 def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:

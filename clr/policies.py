@@ -49,6 +49,9 @@ __all__ = [
     "Step",
     "Triangular",
     "Triangular2",
+    "WarmupCosine",
+    "WarmupLinear",
+    "WarmupStableDecay",
     "a_policy",
     "a_policy_or_none",
     "a_wave",
@@ -207,7 +210,7 @@ class Policy(ABC):
         if self.end is None or not t.size or t.max() < self.end:
             return t
         if self.past_end == "cycle":
-            return t % self.end
+            return t % max(self.end, 1)
         if self.past_end == "raise" and t.max() > self.end:
             raise ValueError(
                 f"iteration {t.max()} is past the end of {self.name} at {self.end}; "
@@ -355,6 +358,79 @@ class Decay(Policy, name="decay"):
     def _values(self, t: np.ndarray) -> np.ndarray:
         x = np.minimum(t, self.stepsize) / self.stepsize
         return _between(self.base_lr, self.max_lr, self.wave(x))
+
+
+@dataclass(frozen=True, repr=False)
+class WarmupLinear(Policy, name="warmup_linear"):
+    """Up from 0 to `max_lr` in `warmup` iterations, then straight down to 0 at `iterations`.
+
+    "Linear warm-up, linear decay", as BERT was trained (arXiv 1810.04805, appendix A.2).
+    """
+
+    max_lr: Annotated[float, checks.rate]
+    iterations: Annotated[int, checks.whole]
+    _: KW_ONLY
+    warmup: Annotated[int, checks.count] = 0
+    past_end: Annotated[str, _PAST_END] = "raise"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.warmup >= self.iterations:
+            raise ValueError(
+                f"warmup must be below iterations, {self.iterations}; got {self.warmup}"
+            )
+
+    @property
+    def end(self) -> int:
+        """The iteration at which the rate is 0."""
+        return self.iterations
+
+    @property
+    def _fall(self) -> tuple[int, Wave]:
+        """The length and the form of the way down."""
+        return self.iterations - self.warmup, triangle
+
+    def _values(self, t: np.ndarray) -> np.ndarray:
+        length, wave = self._fall
+        x = np.maximum(t - (self.iterations - length), 0) / length
+        fallen = _between(0.0, self.max_lr, wave(x))
+        return np.where(t < self.warmup, self.max_lr * (t / max(self.warmup, 1)), fallen)
+
+
+@dataclass(frozen=True, repr=False)
+class WarmupCosine(WarmupLinear, name="warmup_cosine"):
+    """`WarmupLinear` that falls along a half cosine (arXiv 1608.03983, without restarts)."""
+
+    @property
+    def _fall(self) -> tuple[int, Wave]:
+        return self.iterations - self.warmup, hann
+
+
+@dataclass(frozen=True, repr=False)
+class WarmupStableDecay(WarmupLinear, name="warmup_stable_decay"):
+    """Up from 0 in `warmup` iterations, `max_lr`, and down to 0 in the last `decay` iterations.
+
+        WarmupStableDecay(max_lr=0.1, iterations=10_000, warmup=500, decay=2_000)
+
+    "Warmup-stable-decay", or WSD (arXiv 2404.06395, section 4). Without a warm-up, and with
+    `decay` a fifth of the iterations, it is "constant, then linear" in notebook 6. `wave` is
+    the form of the decay.
+    """
+
+    decay: Annotated[int, checks.whole]
+    wave: Annotated[Wave, a_wave] = triangle
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.warmup + self.decay > self.iterations:
+            raise ValueError(
+                f"warmup + decay must be at most iterations, {self.iterations}; got "
+                f"{self.warmup} + {self.decay}"
+            )
+
+    @property
+    def _fall(self) -> tuple[int, Wave]:
+        return self.decay, self.wave
 
 
 @dataclass(frozen=True, repr=False)
@@ -519,11 +595,14 @@ class OneCycleMomentum(Policy, name="one_cycle_momentum"):
 
 @dataclass(frozen=True, repr=False)
 class RangeRamp(Policy, name="range_ramp"):
-    """The LR range test's ramp: `base_lr` at 0, `max_lr` at `iterations` (CLR 3.3)."""
+    """The LR range test's ramp: `base_lr` at 0, `max_lr` at `iterations` (CLR 3.3).
+
+    A ramp of 0 iterations, such as no warm-up, is `max_lr`.
+    """
 
     base_lr: Annotated[float, checks.rate]
     max_lr: Annotated[float, checks.rate]
-    iterations: Annotated[int, checks.whole]
+    iterations: Annotated[int, checks.count]
     _: KW_ONLY
     past_end: Annotated[str, _PAST_END] = "raise"
 
@@ -537,8 +616,11 @@ class RangeRamp(Policy, name="range_ramp"):
         if self.base_lr == self.max_lr:
             raise ValueError(f"base_lr must be below max_lr; both are {self.max_lr}")
 
+    def _share(self, t: np.ndarray) -> np.ndarray:
+        return t / self.iterations if self.iterations else np.ones(t.shape)
+
     def _values(self, t: np.ndarray) -> np.ndarray:
-        return _between(self.base_lr, self.max_lr, t / self.iterations)
+        return _between(self.base_lr, self.max_lr, self._share(t))
 
 
 @dataclass(frozen=True, repr=False)
@@ -554,18 +636,18 @@ class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
             )
 
     def _values(self, t: np.ndarray) -> np.ndarray:
-        share = t / self.iterations
+        share = self._share(t)
         return self.base_lr ** (1.0 - share) * self.max_lr**share
 
 
 def _stages(name: str, value: Any) -> tuple[tuple[Policy, int], ...]:
     try:
         pairs = tuple(
-            (a_policy("a stage's policy", policy), checks.whole("a stage's length", n))
+            (a_policy("a stage's policy", policy), checks.count("a stage's length", n))
             for policy, n in value
         )
-        if not pairs:
-            raise ValueError(f"got {value!r}")
+        if not any(n for _, n in pairs):
+            raise ValueError(f"at least one must be at least 1 long; got {value!r}")
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
     return pairs
@@ -576,7 +658,8 @@ class Stages(Policy, name="stages"):
     """Policies one after another, each with a counter of its own (Caffe's
     `start_lr_policy`).
 
-    `stages` holds (policy, iterations) pairs. At the iteration `end` the last policy goes on
+    `stages` holds (policy, iterations) pairs; one of 0 iterations, such as no warm-up, is
+    passed over. At the iteration `end` the last policy goes on
     for one more iteration, unless `past_end` is "cycle": then the first stage starts again.
     `past_end` also says what comes after `end`.
     """
@@ -590,7 +673,7 @@ class Stages(Policy, name="stages"):
         for i, (policy, n) in enumerate(self.stages, 1):
             goes_on = i == len(self.stages) and self.past_end != "cycle"
             try:
-                policy(n if goes_on else n - 1)  # raises if the policy ends before that
+                policy(n if goes_on else max(n - 1, 0))  # raises if the policy ends before that
             except ValueError as error:
                 said = f"stages must be (policy, iterations) pairs: {error}"
                 raise ValueError(said) from None

@@ -5,12 +5,17 @@ from __future__ import annotations
 from math import isnan
 
 
-def percent(mean: float | None, sd: float | None = None, digits: int = 1) -> str:
-    """A fraction as printed: '81.4' or '81.4 ± 0.3'; '–' for a missing value."""
+def percent(
+    mean: float | None, sd: float | None = None, digits: int = 1, times: float = 100
+) -> str:
+    """A fraction as printed: '81.4' or '81.4 ± 0.3'; '–' for a missing value.
+
+    `times` is the factor to the unit that is printed, 1 for values that are no fractions.
+    """
     if mean is None or isnan(mean):
         return "–"
-    text = f"{100 * mean:.{digits}f}"
-    return text if sd is None or isnan(sd) else f"{text} ± {100 * sd:.{digits}f}"
+    text = f"{times * mean:.{digits}f}"
+    return text if sd is None or isnan(sd) else f"{text} ± {times * sd:.{digits}f}"
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numbers
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,15 @@ from torch.optim import Optimizer, RMSprop
 from torch.optim.lr_scheduler import LRScheduler
 
 from clr import checks
-from clr.policies import Policy, a_policy, a_policy_or_none, policy_from_dict
+from clr.groups import Groups, multipliers, set_value
+from clr.policies import (
+    CyclicalMomentum,
+    OneCycleMomentum,
+    Policy,
+    a_policy,
+    a_policy_or_none,
+    policy_from_dict,
+)
 
 __all__ = ["PolicyLR"]
 
@@ -21,27 +30,51 @@ _BLOCK = 1024  # policy values computed together, so that a step mostly reads a 
 
 
 class PolicyLR(LRScheduler):
-    """Sets every group's lr to `policy(iteration)`, times its `lr_mult` if it has one.
+    """Sets every group's lr to `policy(iteration)`, times its `lr_mult` or its lr's ratio.
 
-        scheduler = PolicyLR(optimizer, Triangular(base_lr=0.001, max_lr=0.006, stepsize=2000))
+        policy = WarmupStableDecay(max_lr=0.1, iterations=10_000, warmup=500, decay=2_000)
+        scheduler = PolicyLR(optimizer, policy)
         for epoch in range(epochs):
             for images, labels in batches:
                 optimizer.zero_grad()
                 loss(model(images), labels).backward()
                 optimizer.step()
-                scheduler.step()  # after every batch, not once per epoch
+                scheduler.step()  # after every optimizer.step(), not once per epoch
 
-    `policy` may be a list, one policy per parameter group. `momentum` is also a policy (such as
-    `CyclicalMomentum`) and sets the momentum, which is `betas[0]` for the Adam family. Without
-    it the momentum does not change. ValueError is raised when a policy reaches a rate that is
-    below 0 or not finite, or a momentum that is below 0 or not below 1. The lr that the
-    optimizer or an earlier scheduler has set is ignored. `last_epoch` (PyTorch's name) is the
-    last iteration that is done, -1 at the start: with `last_epoch=k` the next one is k + 1.
+    An iteration is one `optimizer.step()`, and `scheduler.step()` follows each of them:
+
+    * with gradient accumulation, both are called once per `n` batches;
+    * a step that a `GradScaler` skips counts as an iteration, unless you skip
+      `scheduler.step()`, too (where `scaler.get_scale()` is lower than before
+      `scaler.update()`); Accelerate skips it;
+    * Accelerate calls `scheduler.step()` once per process, so on 2 processes the policy is
+      passed through in half of the updates. Give the policy twice the iterations, or
+      `Accelerator(step_scheduler_with_optimizer=False)`;
+    * Lightning calls it per epoch unless `configure_optimizers` says `"interval": "step"`.
+
+    **Parameter groups.** A group keeps the ratio of its lr to that of the first group whose lr
+    is not 0, so a frozen group (lr 0) stays frozen. `lr_mult` in a group (timm's `lr_scale`)
+    replaces the ratio. A group that is added later with an lr below the rate of that moment
+    keeps that ratio; where an lr gives no ratio, a warning names `lr_mult`. The optimizer's lr
+    plays no other part. `policy` may also be a list, one policy per group, each multiplied by
+    the group's `lr_mult` alone.
+
+    **Other schedulers.** What another scheduler multiplies a group's lr by is kept, in a
+    `ChainedScheduler` or with `ReduceLROnPlateau` beside this one; build PolicyLR before it.
+    ValueError if something raises an lr above the policy's rate. For one schedule after another
+    use `Stages` or `SequentialLR`.
+
+    `momentum` is also a policy (such as `CyclicalMomentum`) and sets the momentum, which is
+    `betas[0]` for the Adam family. Without it the momentum does not change. ValueError is
+    raised when a policy reaches a rate that is below 0 or not finite, or a momentum that is
+    below 0 or not below 1. `last_epoch` (PyTorch's name) is the last iteration that is done, -1
+    at the start: with `last_epoch=k` the next one is k + 1.
 
     The state holds the iteration, the rates and the policies, as plain values. Loading it sets
     the optimizer's lr at once. It raises ValueError if the state was saved with other policies.
-    To continue with a new policy, such as a longer one, build
-    `PolicyLR(optimizer, new, last_epoch=k)`.
+    With `change_policy=True` it keeps the state's iteration and goes on under this scheduler's
+    policies, such as a longer one; this also works where Lightning or the Trainer of Hugging
+    Face loads the state.
     """
 
     def __init__(
@@ -51,6 +84,7 @@ class PolicyLR(LRScheduler):
         *,
         momentum: Policy | None = None,
         last_epoch: int = -1,
+        change_policy: bool = False,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
@@ -58,76 +92,71 @@ class PolicyLR(LRScheduler):
                 "(the order of the arguments is PolicyLR(optimizer, policy))"
             )
         self.optimizer = optimizer
-        if isinstance(policy, Sequence) and not isinstance(policy, str):
-            self.policies, self.one_per_group = _policies(policy), True
-        else:
-            self.policies, self.one_per_group = (a_policy("policy", policy),), False
-        a_policy_or_none("momentum", momentum)
+        self.one_per_group = isinstance(policy, Sequence) and not isinstance(policy, str)
+        self.policies = _policies(policy)
+        self.momentum = a_policy_or_none("momentum", momentum)
         for group in optimizer.param_groups if momentum is not None else ():
             if not {"momentum", "betas"} & set(group):
                 raise ValueError(
                     f"momentum must be None for {type(optimizer).__name__}, which has none; "
                     f"got {momentum!r}"
                 )
-        self.momentum = momentum
         last_epoch = checks.whole("last_epoch", last_epoch, low=-1)
-        self._blocks: dict[int, tuple[int, list[float]]] = {}
+        self.change_policy = checks.flag("change_policy", change_policy)
+        self._rates = [_Values("rate", each, checks.rate) for each in self.policies]
+        driven = [] if self.momentum is None else [self.momentum]
+        self._momenta = [_Values("momentum", each, checks.momentum) for each in driven]
         for iteration in {0, last_epoch + 1}:
             self._at(iteration)  # raises before the optimizer has changed
+        self._groups = Groups(
+            optimizer, multipliers(optimizer.param_groups, self.one_per_group)
+        )
+        self._begins = True
         super().__init__(optimizer)  # sets the lr of iteration 0
         if last_epoch >= 0:
-            self._go_to(last_epoch + 1)
+            self.last_epoch = last_epoch + 1
+            self._last_lr = self.get_lr()
+        self._begins = False
 
-    def _value(self, which: int, policy: Policy, t: int) -> float:
-        start, block = self._blocks.get(which, (0, []))
-        if not start <= t < start + len(block):
-            start = t - t % _BLOCK
-            stop = start + _BLOCK
-            if policy.end is not None and policy.past_end == "raise":
-                stop = min(stop, max(policy.end, t) + 1)
-            block = policy(np.arange(start, stop)).tolist()
-            self._blocks[which] = start, block
-        return block[t - start]
-
-    def _at(self, t: int) -> tuple[list[float | Tensor], float | None]:
-        """The rates and the momentum of iteration `t`; raises if there are none."""
-        groups, momentum = self.optimizer.param_groups, None
-        if self.momentum is not None:
-            momentum = self._value(-1, self.momentum, t)
-            checks.momentum(f"momentum at iteration {t}", momentum)
-        if self.one_per_group:
-            if len(groups) != len(self.policies):
-                raise ValueError(
-                    f"policy must be one policy, or one for each of the {len(groups)} "
-                    f"parameter groups; got {len(self.policies)}"
-                )
-            rates = [self._value(i, policy, t) for i, policy in enumerate(self.policies)]
-        else:
-            rates = [self._value(0, self.policies[0], t)] * len(groups)
-        for each in rates:
-            checks.rate(f"rate at iteration {t}", each)
-        scaled = [
-            lr * group.get("lr_mult", 1.0) for lr, group in zip(rates, groups, strict=True)
-        ]
-        return scaled, momentum
-
-    def get_lr(self) -> list[float | Tensor]:
-        """The rates of the current iteration, one per parameter group.
-
-        Sets the momentum, if there is a policy for it. ValueError if there is a policy for
-        each group and a group was added since.
-        """
-        rates, momentum = self._at(self.last_epoch)
-        if momentum is not None:
-            self._set_momentum(momentum)
+    def _at(self, t: int) -> list[float]:
+        """The policy's rate at iteration `t` for each group; raises if there is none."""
+        for momentum in self._momenta:
+            momentum(t)
+        n = len(self.optimizer.param_groups)
+        if not self.one_per_group:
+            return [self._rates[0](t)] * n
+        rates = [rate(t) for rate in self._rates]
+        if len(rates) != n:
+            raise ValueError(
+                f"policy must be one policy, or one for each of the {n} parameter groups; got "
+                f"{len(rates)}"
+            )
         return rates
 
-    _get_closed_form_lr = get_lr  # what torch calls to set an iteration
+    def get_lr(self) -> list[float | Tensor]:
+        """Set the rates of the current iteration, and the momentum; returns the rates.
+
+        ValueError if there is a policy for each group and a group was added since.
+        """
+        rates = self._at(self.last_epoch)
+        self._groups.look(afresh=self._begins)
+        return self._set(rates)
+
+    def _get_closed_form_lr(self) -> list[float | Tensor]:
+        """What torch calls to set an iteration, as a SequentialLR does to begin."""
+        rates = self._at(self.last_epoch)
+        self._groups.look(afresh=True)
+        return self._set(rates)
+
+    def _set(self, rates: list[float]) -> list[float | Tensor]:
+        if self._momenta:
+            self._set_momentum(self._momenta[0](self.last_epoch))
+        return [*self._groups.set(rates)]
 
     def _set_momentum(self, value: float) -> None:
         for group in self.optimizer.param_groups:
             if "betas" not in group:
-                _set(group, "momentum", value)
+                set_value(group, "momentum", value)
             elif isinstance(group["betas"][0], Tensor):
                 group["betas"][0].fill_(value)
             else:
@@ -155,28 +184,33 @@ class PolicyLR(LRScheduler):
                     f"{checks.shown(epoch)} (PolicyLR takes no loss: call scheduler.step())"
                 )
             epoch = checks.count("epoch", epoch)
+        if epoch is None and self._step_count > 1:  # what torch does, without its warnings
+            t = self.last_epoch + 1
+            rates = self._at(t)
+            self._groups.look()
+            self.last_epoch = t
+            self._step_count += 1
+            self._last_lr = self._set(rates)
+            return
         before = self.last_epoch, self._step_count
+        self._begins = self._step_count == 0  # also when a SequentialLR begins with this one
         try:
             super().step(epoch)
+            self._last_lr = self._set(self._groups.rates)  # torch has written tensors again
         except Exception:
             self.last_epoch, self._step_count = before
             raise
-
-    def _go_to(self, iteration: int) -> None:
-        """Set the rates of that iteration in the optimizer, and as the last rates."""
-        self._at(iteration)  # raises before anything has changed
-        self.last_epoch = iteration
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            _set(group, "lr", lr)
-        self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
+        finally:
+            self._begins = False
 
     def state_dict(self) -> dict:
-        """`{"iteration": …, "lr": […], "policy": […], "momentum": …}`, JSON values only."""
+        """The iteration, the rates, the policies and the groups, as JSON values only."""
         return {
             "iteration": self.last_epoch,
             "lr": [float(group["lr"]) for group in self.optimizer.param_groups],
             "policy": [policy.to_dict() for policy in self.policies],
             "momentum": None if self.momentum is None else self.momentum.to_dict(),
+            "groups": self._groups.state(),
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -184,34 +218,83 @@ class PolicyLR(LRScheduler):
 
         A state that is refused leaves the scheduler and the optimizer as they were.
         """
-        if missing := sorted({"iteration", "lr", "policy", "momentum"} - set(state_dict)):
-            raise ValueError(f"state_dict must be a PolicyLR's; it has no {', '.join(missing)}")
-        groups, saved = self.optimizer.param_groups, state_dict["momentum"]
-        iteration = checks.whole("the saved iteration", state_dict["iteration"], low=-1)
-        rates = [_finite("the saved lr", each) for each in state_dict["lr"]]
-        policies = tuple(policy_from_dict(each) for each in state_dict["policy"])
-        momentum = None if saved is None else policy_from_dict(saved)
-        for name, theirs, ours in (
-            ("policy", policies, self.policies),
-            ("momentum", momentum, self.momentum),
-        ):
+        state = state_dict if isinstance(state_dict, Mapping) else {}
+        if missing := sorted({"iteration", "lr", "policy", "momentum"} - set(state)):
+            raise ValueError(
+                f"state_dict must be a PolicyLR's; it has no {', '.join(missing)}; got "
+                f"{checks.shown(state_dict)}"
+            )
+        n = len(self.optimizer.param_groups)
+        iteration = checks.whole("state_dict['iteration']", state["iteration"], low=-1)
+        lrs = [_finite("state_dict['lr']", each) for each in _list("lr", state["lr"])]
+        if len(lrs) != n:
+            raise ValueError(
+                f"state_dict['lr'] must have one rate for each of the {n} parameter groups of "
+                f"the optimizer; the saved state has {len(lrs)}"
+            )
+        is_new, begun = self._is_new(state, iteration), iteration >= 0
+        rates = self._at(iteration) if begun else [0.0] * n  # -1: waits in a SequentialLR
+        self._groups.resume(state.get("groups"), lrs, rates, is_new=is_new and begun)
+        self.last_epoch, self._step_count = iteration, iteration + 1
+        self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
+        if begun and self._momenta:
+            self._set_momentum(self._momenta[0](iteration))
+
+    def _is_new(self, state: Mapping, iteration: int) -> bool:
+        """Whether a state has other policies than this scheduler, which must be allowed."""
+        plain = self.state_dict()
+        for name, ours in (("policy", self.policies), ("momentum", self.momentum)):
+            if state[name] == plain[name]:
+                continue
+            if self.change_policy:
+                return True
+            theirs = _saved(name, state[name])
             if theirs != ours:
                 raise ValueError(
-                    f"{name} of the saved state is {theirs}, this scheduler's is {ours}; to go "
-                    "on under a new policy build PolicyLR(..., last_epoch=k)"
+                    f"{name} of the saved state is {theirs}, this scheduler's is {ours}. To go "
+                    f"on at the saved iteration, {iteration}, under this scheduler's, build it "
+                    "with PolicyLR(..., change_policy=True): in Lightning's "
+                    "configure_optimizers, or where Hugging Face's Trainer is given its "
+                    "optimizers. Without the state, "
+                    f"PolicyLR(..., last_epoch={max(iteration, 0) - 1}) goes on there, too"
                 )
-        if len(rates) != len(groups):
-            raise ValueError(
-                f"the saved state has {len(rates)} parameter groups, the optimizer "
-                f"{len(groups)}"
-            )
-        if iteration >= 0:  # -1: not begun yet, in a SequentialLR
-            self._go_to(iteration)
-        # in a SequentialLR another scheduler may have set the rates: restore the saved ones
-        for group, lr in zip(groups, rates, strict=True):
-            _set(group, "lr", lr)
-        self.last_epoch, self._last_lr = iteration, [*rates]
-        self._step_count = self.last_epoch + 1
+        return False
+
+
+class _Values:
+    """A policy's values; many are computed at once, so that a step mostly reads a list."""
+
+    def __init__(
+        self, name: str, policy: Policy, check: Callable[[str, object], float]
+    ) -> None:
+        self.name, self.policy, self.check = name, policy, check
+        self.start, self.allowed = 0, True
+        self.block: list[float] = []
+
+    def __call__(self, t: int) -> float:
+        """The value at iteration `t`; ValueError if it is not allowed."""
+        i = t - self.start
+        if not 0 <= i < len(self.block):
+            i = self._compute(t)
+        value = self.block[i]
+        return value if self.allowed else self.check(f"{self.name} at iteration {t}", value)
+
+    def _compute(self, t: int) -> int:
+        """Compute the block that holds iteration `t`; returns its place there."""
+        policy = self.policy
+        start = t - t % _BLOCK
+        stop = start + _BLOCK
+        if policy.end is not None and policy.past_end == "raise":
+            stop = min(stop, max(policy.end, t) + 1)
+        values = policy(np.arange(start, stop))
+        self.block, self.start = values.tolist(), start
+        try:
+            for each in (values.min(), values.max()):  # NaN, if there is one, is both of them
+                self.check(self.name, float(each))
+            self.allowed = True
+        except ValueError:
+            self.allowed = False  # from some iteration on, which may not be reached
+        return t - start
 
 
 def _finite(name: str, value: object) -> float:
@@ -219,16 +302,42 @@ def _finite(name: str, value: object) -> float:
     return checks.real(name, value, -largest, largest, "finite")
 
 
-def _set(group: dict, name: str, value: float | Tensor) -> None:
-    if isinstance(group[name], Tensor):
-        group[name].fill_(value)
-    else:
-        group[name] = value
-
-
-def _policies(value: Sequence[object]) -> tuple[Policy, ...]:
-    if not value:
-        raise ValueError(
-            f"policy must be a clr Policy, or one per parameter group; got {value!r}"
+def _list(name: str, value: Any) -> list | tuple:
+    if not isinstance(value, list | tuple):
+        raise TypeError(
+            f"state_dict['{name}'] must be a list, as PolicyLR.state_dict() has it; got "
+            f"{checks.shown(value)}"
         )
-    return tuple(a_policy(f"policy[{i}]", each) for i, each in enumerate(value))
+    return value
+
+
+def _saved(name: str, value: Any) -> tuple[Policy, ...] | Policy | None:
+    """The policies, or the policy of the momentum, of a state."""
+    several = _list(name, value) if name == "policy" else ()
+    try:
+        if name == "policy":
+            return tuple(policy_from_dict(each) for each in several)
+        return None if value is None else policy_from_dict(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"state_dict['{name}']: {error}") from None
+
+
+def _policies(value: Any) -> tuple[Policy, ...]:
+    """One policy, or one for each parameter group, as a tuple."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if not value:
+            raise ValueError(
+                f"policy must be a clr Policy, or one per parameter group; got {value!r}"
+            )
+        return tuple(_of_a_rate(f"policy[{i}]", each) for i, each in enumerate(value))
+    return (_of_a_rate("policy", value),)
+
+
+def _of_a_rate(name: str, value: object) -> Policy:
+    policy = a_policy(name, value)
+    if isinstance(policy, CyclicalMomentum | OneCycleMomentum):
+        raise TypeError(
+            f"{name} must be a policy of the learning rate; got {policy}, a policy of the "
+            "momentum: PolicyLR(optimizer, policy, momentum=...)"
+        )
+    return policy

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("MPLBACKEND", None)  # nbval's kernels choose theirs, which shows figures
 
 import pytest
 from hypothesis import settings

@@ -69,6 +69,12 @@ def test_no_page_fetches_anything_and_formulas_are_mathml(book):
     assert "<math " in (book / "notebooks" / "01_schedule_math.html").read_text()
 
 
+def test_it_has_the_page_of_all_runs(book):
+    assert "{{" not in (book / "runs.html").read_text()
+    for page in ("index.html", "many_runs.html"):
+        assert 'href="runs.html"' in (book / page).read_text()
+
+
 def test_search_finds_words_of_the_chapters(book):
     index = (book / "searchindex.js").read_text()
     assert '"triangular"' in index or "triangular:" in index

@@ -1,4 +1,7 @@
+import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +14,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from clr import cli
 from clr.notebooks import execution as runner
-from clr.notebooks.progress import Progress
 from clr.papers import scoreboard
 
 
@@ -70,22 +72,34 @@ def test_a_failure_is_named_and_the_others_still_run(notebooks, tmp_path, capsys
     assert "://" not in page.replace('"http://www.w3.org/1998/Math/MathML"', "")
 
 
-def test_parameters_reach_the_notebooks(notebooks, tmp_path, monkeypatch):
-    begun, begin_cell = [], Progress.begin_cell
-
-    def noted(self, name):
-        begun.append(f"{name}: {self.begun.get(name, 0) + 1} of {self.cells[name]}")
-        begin_cell(self, name)
-
-    monkeypatch.setattr(Progress, "begin_cell", noted)
+def test_parameters_reach_the_notebooks(notebooks, tmp_path):
     assert run("--out", tmp_path / "r", "--only", "02", "-p", "n", "2", "--jobs", "2") == 0
     assert [p.name for p in (tmp_path / "r/quick,n=2").glob("*.ipynb")] == ["02_bad.ipynb"]
-    assert begun == [f"02_bad: {number} of 4" for number in (1, 2, 3, 4)]
     (notebooks / "params/quick/02_bad.yaml").write_text("n: 2\n")
     assert run("--out", tmp_path / "r", "--only", "02") == 0
     assert run("--out", tmp_path / "r", "--only", "01") == 0
     index = (tmp_path / "r/quick/index.html").read_text()
     assert index.index("1  Good") < index.index("2  Bad")  # the earlier one is kept
+    first = (tmp_path / "r/quick/01_good.html").read_text()
+    assert 'href="index.html"' in first and 'href="02_bad.html" rel="next">2  Bad<' in first
+    assert 'rel="prev"' not in first
+
+
+def test_the_environment_changes_neither_the_kernel_nor_its_figures(
+    notebooks, tmp_path, monkeypatch
+):
+    other = tmp_path / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    command = ["no-such-python", "-f", "{connection_file}"]
+    (other / "kernel.json").write_text(
+        json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    check = f"import sys\nassert sys.executable == {sys.executable!r}"
+    notebook(notebooks / "03_own.ipynb", "3  Own", check)
+    assert run("--out", tmp_path, "--only", "01", "03") == 0
+    assert (tmp_path / "quick" / "figures" / "01_good-1.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -117,18 +131,77 @@ def test_a_results_folder_that_cannot_be_written(notebooks, tmp_path, capsys):
     assert "cannot write results to" in err and "give another folder with --out" in err
 
 
-def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_path):
-    notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
+def start(notebooks, *args, **options):
+    """The command in a process of its own."""
     script = f"""
 from pathlib import Path
 from clr import cli
 from clr.notebooks import execution
 execution.NOTEBOOKS = Path({str(notebooks)!r})
-raise SystemExit(cli.main(["run", "--only", "03", "01", "--out", {str(tmp_path)!r}]))
+raise SystemExit(cli.main(["run", *{list(map(str, args))}]))
 """
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, text=True
+    return subprocess.Popen([sys.executable, "-u", "-c", script], text=True, **options)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
+@pytest.mark.parametrize("too_large", ["01_good.ipynb", "01_good.html"])
+def test_where_a_file_cannot_be_written_all_are_whole_or_missing(
+    notebooks, tmp_path, capsys, too_large
+):
+    import resource
+
+    assert run("--out", tmp_path) == 1
+    folder = tmp_path / "quick"
+    limit = (folder / too_large).stat().st_size - 1
+    limits = (limit, limit)  # the limit of a file stands for a full disk
+    process = start(
+        notebooks, "--out", tmp_path, stderr=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+    )  # fmt: skip
+    err = process.communicate(timeout=100)[1]
+    assert process.returncode == 1 and err.count("\n") == 1
+    assert err.startswith("clr run: [Errno 27] File too large; results are written to ")
+    for path in folder.rglob("*"):
+        assert path.name == "figures" or path.suffix in (".html", ".ipynb", ".png")
+        if path.suffix == ".html":
+            assert path.read_text().endswith("</html>")
+        if path.suffix == ".ipynb":
+            nbformat.validate(nbformat.read(path, as_version=4))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX terminal")
+def test_a_terminal_shows_a_bar_of_cells(notebooks, tmp_path):
+    import termios
+
+    ours, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (40, 100))
+    process = start(
+        notebooks, "--only", "01", "--out", tmp_path, stdout=terminal, stderr=terminal
     )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's sign that the other end is closed
+        while more := os.read(ours, 10_000):
+            shown += more
+    os.close(ours)
+    assert process.wait() == 0
+    bars = [state for state in re.split(r"[\r\n]", shown.decode()) if "01_good: " in state]
+    assert "| 0/4" in bars[0] and "| 0/4" not in bars[-2]
+    assert bars[-1].startswith("[1/1] 01_good: done in")
+
+
+DEAF = """
+import signal
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("first", ["", DEAF], ids=["", "deaf"])
+def test_ctrl_c_stops_the_kernels_and_leaves_nothing_half_done(notebooks, tmp_path, first):
+    notebook(notebooks / "03_long.ipynb", "3  Long", f"import time{first}\ntime.sleep(100)")
+    process = start(notebooks, "--only", "03", "01", "--out", tmp_path, stdout=subprocess.PIPE)
     lines = iter(process.stdout.readline, "")
     assert any("01_good: done" in line for line in lines)
     partial = tmp_path / "quick" / ".03_long.partial.ipynb"
@@ -144,20 +217,37 @@ raise SystemExit(cli.main(["run", "--only", "03", "01", "--out", {str(tmp_path)!
     assert not partial.exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("seconds", [0, 0.5, 1, 1.5])
+def test_ctrl_c_is_not_lost_while_a_kernel_starts(notebooks, tmp_path, seconds):
+    notebook(notebooks / "03_long.ipynb", "3  Long", "import time\ntime.sleep(100)")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = start(notebooks, "--only", "03", "--out", tmp_path, **pipes)
+    while not (kernels := psutil.Process(process.pid).children()):
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and out.count("\n") == 3 and err == ""
+    assert not any(kernel.is_running() for kernel in kernels)
+    assert not list((tmp_path / "quick").iterdir())
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["run", "--jobs", "0"], "Invalid value for '--jobs': 0 is not in the range x>=1"),
-        (["run", "--jobs", "two"], "Invalid value for '--jobs': 'two' is not a valid integer"),
-        (["run", "-p", "n"], "'-p' requires 2 arguments"),
-        (["run", "--only"], "Option --only needs at least one value"),
-        (["run", "--only", "--jobs", "2"], "Option --only needs at least one value"),
-        (["run", "03"], "unexpected extra argument (03)"),
+        (["run", "--jobs", "0"], "--jobs: must be a whole number, at least 1; got '0'"),
+        (["run", "--jobs", "two"], "--jobs: must be a whole number, at least 1; got 'two'"),
+        (["run", "-p", "n"], "-p/--parameter: expected 2 arguments"),
+        (["run", "--only"], "--only: expected at least one argument"),
+        (["run", "--only", "--jobs", "2"], "--only: expected at least one argument"),
+        (["run", "03"], "unrecognized arguments: 03"),
+        (["run", "--param", "quick"], "unrecognized arguments: --param quick"),
         (["sweep", "--device", "gpu"], "must be cpu, cuda or cuda:N; got 'gpu'"),
-        (["claims", "--json", "--readme"], "only one of --json, --markdown and --readme"),
-        (["bench", "--rounds", "-1"], "-1 is not in the range x>=1"),
-        (["train"], "No such command 'train'"),
-        ([], "Usage: python -m clr"),
+        (["claims", "--json", "--readme"], "--readme: not allowed with argument --json"),
+        (["bench", "--rounds", "-1"], "--rounds: must be a whole number, at least 1; got '-1'"),
+        (["train"], "invalid choice: 'train' (choose from"),
+        ([], "usage: python -m clr [-h] {run,sweep,claims,bench}"),
     ],
 )
 def test_bad_usage_is_named_and_returns_2(capsys, args, says):
@@ -177,16 +267,24 @@ def test_an_option_takes_several_values(monkeypatch, args):
     asked = []
     monkeypatch.setattr(runner, "run", lambda *args, **options: asked.append(options) or 1)
     assert run(*args) == 1
-    assert asked[0]["only"] == ("03", "01") and asked[0]["given"] == (("n", "-2"),)
+    assert asked[0]["only"] == ["03", "01"] and asked[0]["given"] == [["n", "-2"]]
 
 
-def test_ctrl_c_returns_130(monkeypatch, capsys):
-    def stop():
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(scoreboard, "as_text", stop)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_return_130(monkeypatch, capsys, number):
+    monkeypatch.setattr(scoreboard, "as_text", lambda: signal.raise_signal(number))
     assert cli.main(["claims"]) == 130
     assert capsys.readouterr().err == "\nstopped\n"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("bad")])
+def test_what_cannot_be_had_is_said_in_one_line(monkeypatch, capsys, error):
+    def fails():
+        raise error
+
+    monkeypatch.setattr(scoreboard, "as_text", fails)
+    assert cli.main(["claims"]) == 2
+    assert capsys.readouterr().err == f"clr claims: {error}\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX pipe")
@@ -198,18 +296,25 @@ def test_a_closed_pipe_is_silent():
     short += "scoreboard.as_json = lambda: '{}'; "
     short += "raise SystemExit(cli.main(['claims', '--json']))"
     for each in ([sys.executable, "-c", short], [sys.executable, "-m", "clr", "--help"]):
-        done = subprocess.run(each, stdout=write, stderr=subprocess.PIPE)
+        buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+        done = subprocess.run(each, stdout=write, stderr=subprocess.PIPE, env=buffered)
         assert (done.returncode, done.stderr) == (1, b"")
     os.close(write)
 
 
-@pytest.mark.parametrize("command", cli.cli.commands)
+@pytest.mark.parametrize("command", ["run", "sweep", "claims", "bench"])
 def test_every_command_has_help_with_an_example(command, capsys):
     assert cli.main([command, "--help"]) == 0
     out = capsys.readouterr().out
-    example = out.partition("Example:\n")[2].split()
+    example = out.partition("Example:\n")[2].splitlines()[0].split()
     assert example[:4] == ["python", "-m", "clr", command]
-    cli.cli.commands[command].make_context(command, example[4:])  # it can be parsed
+    cli.parser().parse_args(example[3:])  # raises SystemExit if it cannot be parsed
+
+
+def test_help_imports_neither_torch_nor_jupyter():
+    code = "import sys; from clr import cli; cli.main(['sweep', '--help']); "
+    code += "assert not {'torch', 'numpy', 'papermill', 'nbformat'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
 
 def test_the_program_says_where_parameters_are_listed():

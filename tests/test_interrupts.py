@@ -1,21 +1,9 @@
-import os
 import signal
-import subprocess
-import sys
 import threading
 
-import psutil
 import pytest
 
-from clr.interrupts import deferred, noted, take_sigterm_as_ctrl_c, tell
-
-
-def test_ctrl_c_waits_until_the_block_is_done():
-    done = []
-    with pytest.raises(KeyboardInterrupt), deferred():
-        signal.raise_signal(signal.SIGINT)
-        done.append(1)
-    assert done == [1] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+from clr.interrupts import noted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -34,31 +22,10 @@ def test_other_threads_leave_the_handlers_alone():
     seen = []
 
     def work():
-        with deferred(), noted() as signals:
+        with noted() as signals:
             seen.append((signals.came, signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     assert seen == [(False, signal.default_int_handler)]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_processes_are_told_and_those_that_are_gone_are_left_out():
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    gone, there = (subprocess.Popen(command) for _ in range(2))
-    processes = [psutil.Process(each.pid) for each in (gone, there)]
-    gone.kill()
-    gone.wait()
-    tell(processes, signal.SIGTERM)
-    assert there.wait(20) == -signal.SIGTERM
-
-
-def test_sigterm_is_taken_as_ctrl_c():
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        take_sigterm_as_ctrl_c()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,7 @@ import pytest
 from clr.paths import ROOT
 
 ORDER = [
-    ("checks", "paths", "printing", "interrupts"),
+    ("checks", "files", "paths", "printing", "interrupts"),
     ("policies", "groups"),
     ("scheduler",),
     ("range_test",),

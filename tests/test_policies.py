@@ -47,6 +47,16 @@ any_policy = st.one_of(
     cyclical(p.ExpRangeAmplitude, gamma=GAMMA),
     cyclical(p.ExpRangeCycle, gamma=GAMMA),
     st.builds(lambda r, s: p.OneCycle(r, 10 * r, s), rates, steps),
+    st.builds(lambda r, n: p.WarmupLinear(r, 3 * n, warmup=n, past_end="hold"), rates, steps),
+    st.builds(lambda r, n: p.WarmupCosine(r, n, past_end="cycle"), rates, steps),
+    st.builds(
+        lambda r, n, w: p.WarmupStableDecay(
+            r, 9 * n, warmup=2 * n, decay=3 * n, wave=w, past_end="hold"
+        ),
+        rates,
+        steps,
+        waves,
+    ),
     st.builds(lambda s: p.OneCycleMomentum(0.85, 0.95, s), steps),
     cyclical(p.Triangular2).map(lambda rate: p.CyclicalMomentum(0.8, 0.9, rate)),
     st.builds(lambda n: p.RangeRamp(0, 3, n, past_end="hold"), steps),
@@ -136,6 +146,46 @@ def test_the_papers_table_2_is_three_stages():
     assert policy.end == 25_000
 
 
+def test_warmup_stable_decay():
+    policy = p.WarmupStableDecay(0.1, iterations=1000, warmup=100, decay=200)
+    t = [0, 50, 99, 100, 500, 800, 900, 999, 1000]
+    assert policy(t) == pytest.approx([0, 0.05, 0.099, 0.1, 0.1, 0.1, 0.05, 0.0005, 0])
+    assert policy(100) == policy(800) == 0.1 and policy(0) == policy(1000) == 0
+    cosine = p.WarmupStableDecay(0.1, 1000, decay=200, wave=p.hann)  # without a warm-up
+    assert cosine([0, 800]).tolist() == [0.1, 0.1] and cosine(1000) == 0
+    assert cosine([850, 900]) == pytest.approx([0.05 * (1 + 0.5**0.5), 0.05])
+    # what notebook 6 calls "constant, then linear"
+    held = p.Stages(((p.Fixed(0.1), 800), (p.Decay(0.0, 0.1, 200), 200)))
+    now = p.WarmupStableDecay(0.1, 1000, decay=200)(range(1001))
+    assert now == pytest.approx(held(range(1001)), rel=1e-13)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 100])
+def test_a_warm_up_then_linear_or_cosine_to_0(warmup):
+    n = 1000
+    for cls, shape in (
+        (p.WarmupLinear, lambda x: 1 - x),
+        (p.WarmupCosine, lambda x: 0.5 * (1 + math.cos(math.pi * x))),
+    ):
+        policy = cls(0.1, n, warmup=warmup)
+        expected = [
+            0.1 * (t / warmup if t < warmup else shape((t - warmup) / (n - warmup)))
+            for t in range(n + 1)
+        ]
+        assert policy(range(n + 1)) == pytest.approx(expected, rel=1e-12, abs=1e-17)
+        assert policy(warmup) == 0.1 and policy(n) == 0 and policy.end == n
+        with pytest.raises(ValueError, match="iteration 1001 is past the end of warmup_"):
+            policy(n + 1)
+
+
+def test_a_stage_of_0_iterations_is_passed_over():
+    warm, after = p.RangeRamp(0.0, 0.1, 0), p.Fixed(0.1)
+    policy = p.Stages(((warm, 0), (after, 10), (warm, 0)), past_end="cycle")
+    assert policy(range(12)).tolist() == [0.1] * 12
+    assert p.policy_from_dict(policy.to_dict()) == policy
+    assert p.Stages(((after, 10), (p.Fixed(0.2), 0)))([9, 10]).tolist() == [0.1, 0.2]
+
+
 def test_one_cycle_is_the_authors():
     base, top, size = 0.1, 1.2, 3417
 
@@ -181,6 +231,10 @@ def test_range_ramps():
     exponential = p.ExponentialRangeRamp(1e-4, 1.0, 4)
     assert exponential([0, 1, 2, 3, 4]) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1])
     assert exponential(0) == 1e-4 and exponential(4) == 1.0
+    for past_end in ("hold", "cycle"):
+        none = p.RangeRamp(0.0, 3.0, 0, past_end=past_end)
+        assert none(range(3)).tolist() == [3.0, 3.0, 3.0]
+        assert p.ExponentialRangeRamp(0.1, 3.0, 0, past_end=past_end)(1) == 3.0
 
 
 # --- properties --------------------------------------------------------------------
@@ -314,6 +368,9 @@ nan = float("nan")
         (lambda: p.Triangular(-0.1, HIGH, 10), "base_lr must be .* at least 0; got -0.1"),
         (lambda: p.Triangular(LOW, math.inf, 10), "max_lr must be finite .*; got inf"),
         (lambda: p.Triangular(LOW, "0.006", 10), "max_lr must be a number.*; got '0.006'"),
+        (lambda: p.Fixed("1e-4"), "got '1e-4' .YAML reads 1e-4 as text; write 0.0001.$"),
+        (lambda: p.Fixed("0.1"), "got '0.1' .it came as text; write 0.1 without quotes.$"),
+        (lambda: p.Fixed("high"), "got 'high'$"),
         (lambda: p.Triangular(True, HIGH, 10), "base_lr must be a number.*; got True"),
         (lambda: p.Triangular(LOW, HIGH, 10, wave=abs), "wave must be one of .*triangle"),
         (lambda: p.ExpRange(LOW, HIGH, 10, 1.5), "gamma must be above 0 .*; got 1.5"),
@@ -330,7 +387,17 @@ nan = float("nan")
             r"lr_policy must be a cyclical policy \(Triangular, .*; got Fixed",
         ),
         (lambda: p.Stages(()), "stages must be .policy, iterations. pairs"),
-        (lambda: p.Stages(((p.Fixed(0.1), 0),)), "stages must be .*at least 1; got 0"),
+        (lambda: p.Stages(((p.Fixed(0.1), 0),)), "stages must be .*at least 1 long; got"),
+        (lambda: p.Stages(((p.Fixed(0.1), -1),)), "stages must be .*at least 0; got -1"),
+        (
+            lambda: p.WarmupLinear(0.1, 10, warmup=10),
+            "warmup must be below iterations, 10; got 10",
+        ),
+        (lambda: p.WarmupCosine(0.1, 10, warmup=-1), "warmup must be .*at least 0; got -1"),
+        (
+            lambda: p.WarmupStableDecay(0.1, 10, warmup=5, decay=6),
+            r"warmup \+ decay must be at most iterations, 10; got 5 \+ 6",
+        ),
         (lambda: p.Stages(((0.1, 5),)), "stages must be"),
         (
             lambda: p.Stages(((p.RangeRamp(0, 1, 15), 20), (p.Fixed(0.1), 10))),

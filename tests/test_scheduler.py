@@ -2,18 +2,23 @@ import copy
 import io
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
+    ConstantLR,
     CosineAnnealingLR,
     CyclicLR,
     ExponentialLR,
+    LambdaLR,
     LinearLR,
     OneCycleLR,
+    ReduceLROnPlateau,
     SequentialLR,
+    StepLR,
 )
 
 from clr.policies import (
@@ -68,6 +73,17 @@ def test_past_a_policys_end_values_are_computed_once(past_end):
     Counted.computed = 0
     follow(PolicyLR(optimizer(), Counted(0, 1, 100, past_end=past_end)), 4000)
     assert 4000 <= Counted.computed <= 6000
+
+
+def test_a_policy_that_returns_another_shape_is_named():
+    class Constant(Policy, name="constant"):
+        def _values(self, t):
+            return 0.1
+
+    sgd = optimizer()
+    with pytest.raises(ValueError, match=r"_values of Constant must .* of shape \(1024,\)"):
+        PolicyLR(sgd, Constant())
+    assert "initial_lr" not in sgd.param_groups[0] and sgd.param_groups[0]["lr"] == 0.5
 
 
 def test_a_rate_below_0_is_refused_before_the_optimizer_uses_it():
@@ -126,8 +142,8 @@ def test_a_momentum_out_of_range_never_reaches_the_optimizer(monkeypatch, late):
 
 def all_of(scheduler):
     """Everything that a scheduler and its optimizer hold, to compare."""
-    own = {k: v for k, v in vars(scheduler).items() if k not in ("optimizer", "_blocks")}
-    return copy.deepcopy((own, scheduler.optimizer.state_dict()))
+    own = scheduler.last_epoch, scheduler._step_count, scheduler.get_last_lr()
+    return copy.deepcopy((own, scheduler.state_dict(), scheduler.optimizer.state_dict()))
 
 
 @pytest.mark.parametrize(
@@ -206,11 +222,123 @@ def test_state_is_plain_and_goes_on_exactly():
         "lr": [POLICY(11)],
         "policy": [POLICY.to_dict()],
         "momentum": None,
+        "groups": [{"lr_mult": 1.0, "factor": 1.0, "lr": POLICY(11)}],
     }
     again = PolicyLR(optimizer(), POLICY)
     again.load_state_dict(state)
     assert again.optimizer.param_groups[0]["lr"] == POLICY(11)
     assert follow(again, 20) == POLICY(np.arange(11, 31)).tolist()
+
+
+@pytest.mark.parametrize("optimizer_first", [True, False])
+def test_a_state_of_a_shorter_policy_is_continued_when_asked(optimizer_first):
+    """`change_policy` keeps the iteration, also if it is loaded as frameworks do it."""
+    short, longer = RangeRamp(0.0, 0.1, 10), RangeRamp(0.0, 0.1, 20)
+    momentum = OneCycleMomentum(0.85, 0.95, 10)
+    before = PolicyLR(optimizer(groups=2, momentum=0.9), short)
+    before.optimizer.param_groups[1]["lr_mult"] = 0.5
+    follow(before, 4)
+    again = PolicyLR(
+        optimizer(groups=2, momentum=0.9), longer, momentum=momentum, change_policy=True
+    )
+    pairs = [(again, before), (again.optimizer, before.optimizer)]
+    for new, old in pairs[::-1] if optimizer_first else pairs:
+        new.load_state_dict(old.state_dict())
+    if optimizer_first:  # else the optimizer's state brings the old rate back for one update
+        assert again.get_last_lr() == [longer(4), 0.5 * longer(4)]
+        assert again.optimizer.param_groups[0]["momentum"] == momentum(4)
+    assert follow(again, 16)[1:] == longer(np.arange(5, 20)).tolist()
+    assert again.get_last_lr() == [0.1, 0.05]
+
+
+def test_without_change_policy_the_message_has_the_right_k():
+    short, longer = RangeRamp(0.0, 0.1, 10), RangeRamp(0.0, 0.1, 20)
+    before = PolicyLR(optimizer(), short)
+    follow(before, 4)
+    again = PolicyLR(optimizer(), longer)
+    with pytest.raises(
+        ValueError, match="policy of the saved state is .*change_pol"
+    ) as refused:
+        again.load_state_dict(before.state_dict())
+    k = int(re.search(r"last_epoch=(\d+)\)", str(refused.value))[1])
+    fresh = PolicyLR(optimizer(), longer, last_epoch=k)
+    assert follow(fresh, 1) == [longer(4)]  # the iteration that comes next
+    assert "Lightning" in str(refused.value) and "Hugging Face" in str(refused.value)
+
+
+def test_change_policy_needs_no_policy_that_is_not_defined_any_more():
+    state = PolicyLR(optimizer(), POLICY).state_dict()
+    state["policy"] = [{"policy": "gone", "rate": 1}]
+    again = PolicyLR(optimizer(), POLICY, change_policy=True)
+    again.load_state_dict(state)
+    assert follow(again, 3) == POLICY([0, 1, 2]).tolist()
+    with pytest.raises(TypeError, match="change_policy must be True or False; got 1"):
+        PolicyLR(optimizer(), POLICY, change_policy=1)
+
+
+def test_a_state_from_before_the_groups_were_saved():
+    scheduler = PolicyLR(optimizer(groups=2), POLICY)
+    follow(scheduler, 5)
+    state = scheduler.state_dict()
+    del state["groups"]
+    again = PolicyLR(optimizer(groups=2), POLICY)
+    again.load_state_dict(state)
+    assert follow(again, 5) == POLICY(np.arange(5, 10)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lr": 5}, r"state_dict\['lr'\] must be a list, .*; got 5"),
+        ({"lr": None}, r"state_dict\['lr'\] must be a list, .*; got None"),
+        ({"lr": ["0.1"]}, r"state_dict\['lr'\] must be a number, finite; got '0.1'"),
+        ({"iteration": 1.5}, r"state_dict\['iteration'\] must be a whole number.*; got 1.5"),
+        ({"policy": None}, r"state_dict\['policy'\] must be a list, .*; got None"),
+        ({"policy": {"policy": "fixed"}}, r"state_dict\['policy'\] must be a list, "),
+        ({"policy": [5]}, r"state_dict\['policy'\]: a policy must be a dictionary; got 5"),
+        (
+            {"policy": [{"policy": "sine"}]},
+            r"state_dict\['policy'\]: policy must be one of fixed, .*; got 'sine'",
+        ),
+        (
+            {"policy": [{"policy": ["fixed"]}]},
+            r"state_dict\['policy'\]: policy must be one of .*; got \['fixed'\]",
+        ),
+        (
+            {"policy": [{"policy": "fixed", "base_lr": -1}]},
+            r"state_dict\['policy'\]: base_lr must be .*at least 0; got -1",
+        ),
+        (
+            {
+                "momentum": {
+                    "policy": "cyclical_momentum",
+                    "base_momentum": 0.8,
+                    "max_momentum": 0.9,
+                    "lr_policy": {"policy": "fixed", "base_lr": 0.1},
+                }
+            },
+            r"state_dict\['momentum'\]: lr_policy must be a cyclical policy .*; got Fixed",
+        ),
+        ({"momentum": 5}, r"state_dict\['momentum'\]: a policy must be a dictionary; got 5"),
+        ({"momentum": Fixed(0.9).to_dict()}, "momentum of the saved state is Fixed.* is None"),
+    ],
+)
+def test_what_is_wrong_in_a_state_is_named_and_nothing_changes(changes, says):
+    scheduler = PolicyLR(optimizer(), POLICY)
+    follow(scheduler, 3)
+    before = all_of(scheduler)
+    with pytest.raises((TypeError, ValueError), match=says):
+        scheduler.load_state_dict(scheduler.state_dict() | changes)
+    assert all_of(scheduler) == before
+
+
+@pytest.mark.parametrize("bad", [5, None, [], "state"])
+def test_a_state_that_is_no_dictionary_is_named(bad):
+    with pytest.raises(
+        ValueError, match="state_dict must be a PolicyLR's; it has no"
+    ) as refused:
+        PolicyLR(optimizer(), POLICY).load_state_dict(bad)
+    assert str(refused.value).endswith(f"; got {bad!r}")
 
 
 def test_state_of_another_policy_or_other_groups_is_refused():
@@ -221,7 +349,7 @@ def test_state_of_another_policy_or_other_groups_is_refused():
     driven = PolicyLR(optimizer(), POLICY, momentum=OneCycleMomentum(0.85, 0.95, 10))
     with pytest.raises(ValueError, match="momentum of the saved state is None"):
         driven.load_state_dict(state)
-    with pytest.raises(ValueError, match="saved state has 1 parameter groups, the optimizer 2"):
+    with pytest.raises(ValueError, match=r"'lr'\] must .* 2 parameter groups .*; .* has 1"):
         PolicyLR(optimizer(groups=2), POLICY).load_state_dict(state)
 
 
@@ -246,6 +374,12 @@ def test_anything_but_a_policy_is_refused(bad):
             r"optimizer must be a torch.optim.Optimizer; got Triangular2\(.*\) \(the order of "
             r"the arguments is PolicyLR\(optimizer, policy\)\)$",
         ),
+        (
+            lambda sgd: PolicyLR(sgd, OneCycleMomentum(0.8, 0.9, 10), momentum=POLICY),
+            r"policy must be a policy of the learning rate; got OneCycleMomentum\(.*, a policy "
+            r"of the momentum: PolicyLR\(optimizer, policy, momentum=...\)",
+        ),
+        (lambda sgd: PolicyLR(sgd, None), "policy must be a clr Policy; got None"),
         (
             lambda sgd: PolicyLR(sgd, sgd),
             "policy must be a clr Policy; got a value of type SGD",
@@ -584,6 +718,39 @@ def test_exp_range_is_the_papers_and_not_torchs():
 # --- within other loops --------------------------------------------------------------
 
 
+def test_an_iteration_is_an_optimizers_step_with_accumulation():
+    weight = torch.nn.Parameter(torch.ones(1))
+    sgd = torch.optim.SGD([weight], lr=0.5)
+    scheduler, rates = PolicyLR(sgd, POLICY), []
+    for batch in range(12):
+        (weight**2).sum().backward()
+        if batch % 3 == 2:
+            rates.append(sgd.param_groups[0]["lr"])
+            sgd.step()
+            sgd.zero_grad()
+            scheduler.step()
+    assert rates == POLICY([0, 1, 2, 3]).tolist()
+
+
+def test_a_step_that_a_grad_scaler_skips_counts_unless_the_scheduler_skips_it_too():
+    weight = torch.nn.Parameter(torch.ones(1))
+    sgd = torch.optim.SGD([weight], lr=0.5)
+    scheduler, scaler = PolicyLR(sgd, POLICY), torch.amp.GradScaler("cpu")
+    iterations = []
+    for gradient in (1.0, float("inf"), 1.0):
+        scaler.scale(weight.sum()).backward()
+        weight.grad.fill_(gradient)
+        before = scaler.get_scale()
+        scaler.step(sgd)
+        scaler.update()
+        if scaler.get_scale() >= before:  # as the docstring of PolicyLR says
+            scheduler.step()
+        iterations.append(scheduler.last_epoch)
+    assert iterations == [1, 1, 2]
+    scheduler.step()  # without an update
+    assert scheduler.last_epoch == 3 and sgd.param_groups[0]["lr"] == POLICY(3)
+
+
 def test_with_a_grad_scaler():
     weight = torch.nn.Parameter(torch.ones(1))
     sgd = torch.optim.SGD([weight], lr=0.5)
@@ -630,10 +797,125 @@ def test_a_sequential_scheduler_goes_on_from_its_state(policy_first, after):
     assert follow(again, len(rest)) == pytest.approx(rest)
 
 
-def test_in_a_chain():
+# --- beside other schedulers -----------------------------------------------------------
+
+BESIDE = {  # schedulers that multiply, and by what at the first iterations
+    "linear": (
+        lambda sgd: LinearLR(sgd, 0.1, total_iters=5),
+        [0.1 + 0.18 * min(t, 5) for t in range(12)],
+    ),
+    "constant": (lambda sgd: ConstantLR(sgd, 0.25, total_iters=3), [0.25] * 3 + [1] * 9),
+    "exponential": (lambda sgd: ExponentialLR(sgd, 0.5), [0.5**t for t in range(12)]),
+    "step": (lambda sgd: StepLR(sgd, 4, 0.1), [0.1 ** (t // 4) for t in range(12)]),
+}
+
+
+def chain(sgd, beside, order, policy=POLICY):
+    both = [PolicyLR(sgd, policy), BESIDE[beside][0](sgd)]
+    return ChainedScheduler(both if order == "ours first" else both[::-1], sgd)
+
+
+in_a_chain = pytest.mark.parametrize("order", ["ours first", "ours last"])
+
+
+@in_a_chain
+@pytest.mark.parametrize("beside", BESIDE)
+def test_in_a_chain_the_rates_are_multiplied(beside, order):
+    expected = POLICY(np.arange(12)) * BESIDE[beside][1]
+    assert follow(chain(optimizer(), beside, order), 12) == pytest.approx(expected.tolist())
+
+
+@in_a_chain
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("after", [1, 2, 7])
+@pytest.mark.parametrize("optimizer_first", [True, False])
+def test_a_chain_goes_on_from_its_state(beside, order, after, optimizer_first):
+    before = chain(optimizer(), beside, order)
+    follow(before, after)
+    again = chain(optimizer(), beside, order)
+    pairs = [(again, before), (again.optimizer, before.optimizer)]
+    for new, old in pairs[::-1] if optimizer_first else pairs:
+        new.load_state_dict(json.loads(json.dumps(old.state_dict())))
+    expected = (POLICY(np.arange(12)) * BESIDE[beside][1])[after:]
+    assert follow(again, 12 - after) == pytest.approx(expected.tolist())
+
+
+@in_a_chain
+def test_a_rate_that_is_a_tensor_is_multiplied_in_a_chain(order):
+    adam = optimizer(torch.optim.Adam, lr=torch.tensor(0.5))
+    both = [PolicyLR(adam, POLICY), LinearLR(adam, 0.1, total_iters=5)]
+    rates, rate = [], adam.param_groups[0]["lr"]
+    scheduler = ChainedScheduler(both if order == "ours first" else both[::-1], adam)
+    for _ in range(12):
+        rates.append(rate.item())
+        adam.step()
+        scheduler.step()
+    expected = POLICY(np.arange(12)) * BESIDE["linear"][1]
+    assert rates == pytest.approx(expected.tolist(), rel=1e-5)
+    assert adam.param_groups[0]["lr"] is rate
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda sgd: LinearLR(sgd, 0.1, total_iters=5),  # its factor at 0 is overwritten
+        lambda sgd: LambdaLR(sgd, lambda t: 0.2),  # it sets its own rate and multiplies none
+    ],
+)
+@in_a_chain
+def test_a_chain_that_cannot_multiply_says_at_once_what_to_use(make, order):
     sgd = optimizer()
-    chain = ChainedScheduler([PolicyLR(sgd, POLICY), ExponentialLR(sgd, 0.5)], sgd)
-    assert follow(chain, 6)[1:] == pytest.approx((0.5 * POLICY(np.arange(1, 6))).tolist())
+    other = make(sgd)
+    ours = PolicyLR(sgd, POLICY)
+    scheduler = ChainedScheduler([ours, other] if order == "ours first" else [other, ours], sgd)
+    with pytest.raises(
+        ValueError, match="lr of parameter group 0 .*Stages or SequentialLR.*lr_m"
+    ):
+        follow(scheduler, 2)
+
+
+def test_a_refused_step_beside_another_scheduler_changes_nothing():
+    sgd = optimizer()
+    scheduler = PolicyLR(sgd, POLICY)
+    follow(scheduler, 3)
+    sgd.param_groups[0]["lr"] = 1.0
+    before = all_of(scheduler)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"must not be raised above 0.0485.*; got 1\."):
+            scheduler.step()
+        assert all_of(scheduler) == before
+    sgd.param_groups[0]["lr"] = POLICY(3)
+    assert follow(scheduler, 3) == POLICY([3, 4, 5]).tolist()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_with_reduce_on_plateau_on_top(resumed):
+    sgd = optimizer(groups=2)
+    scheduler, plateau = PolicyLR(sgd, POLICY), ReduceLROnPlateau(sgd, factor=0.5, patience=0)
+    follow(scheduler, 4)
+    for loss in (1.0, 1.0):  # the second is no better: reduced
+        plateau.step(loss)
+    if resumed:
+        state = json.loads(json.dumps(scheduler.state_dict()))
+        sgd = optimizer(groups=2)
+        scheduler = PolicyLR(sgd, POLICY)
+        scheduler.load_state_dict(state)
+    expected = 0.5 * POLICY(np.arange(4, 24))
+    assert follow(scheduler, 20) == pytest.approx(expected.tolist())
+    assert sgd.param_groups[1]["lr"] == sgd.param_groups[0]["lr"]
+
+
+def test_a_warm_up_of_0_steps_in_a_sequential_scheduler():
+    sgd = optimizer()
+    both = [LinearLR(sgd, 0.1, total_iters=0), PolicyLR(sgd, POLICY)]
+    assert follow(SequentialLR(sgd, both, [0]), 9) == POLICY(np.arange(9)).tolist()
+
+
+def test_after_a_sequential_schedulers_milestone_nothing_is_multiplied():
+    sgd = optimizer()
+    both = [ConstantLR(sgd, 0.1, total_iters=50), PolicyLR(sgd, POLICY)]
+    rates = follow(SequentialLR(sgd, both, [5]), 12)
+    assert rates == pytest.approx([0.05] * 5 + POLICY(np.arange(7)).tolist())
 
 
 def test_stages_have_counters_of_their_own():

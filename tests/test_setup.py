@@ -105,15 +105,6 @@ def test_no_merge_is_half_done():
     assert found.stdout == "", "these files hold the marks of a merge"
 
 
-def test_records_have_the_same_bytes_in_every_checkout():
-    """Git for Windows changes line ends, and then the records' checksums would be wrong."""
-    run = next((ROOT / "data" / "runs").glob("*.csv"))
-    attributes = subprocess.run(
-        ["git", "check-attr", "eol", "--", str(run)], cwd=ROOT, capture_output=True, text=True
-    ).stdout or pytest.skip("not a git checkout")
-    assert attributes.strip().endswith("eol: lf")
-
-
 def test_make_alone_prints_help():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
@@ -152,7 +143,7 @@ def test_the_test_command_without_make_is_the_makefiles():
 
 
 def test_the_library_works_without_what_only_the_laboratory_needs():
-    assert {"torchvision", "sklearn", "scipy", "yaml", "click", "papermill"} <= LAB
+    assert {"torchvision", "sklearn", "scipy", "yaml", "papermill"} <= LAB
     done = subprocess.run(
         [sys.executable, "-c", BARE + LIBRARY], cwd=ROOT, capture_output=True, text=True
     )

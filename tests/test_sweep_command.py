@@ -9,7 +9,7 @@ from made import rewrite
 from clr import cli
 from clr.papers.cyclical import REHEARSAL
 from clr.runs import Store, record, sweep
-from clr.training import download
+from clr.training import data
 
 
 def run(*args):
@@ -82,16 +82,16 @@ def test_bad_arguments(store, capsys):
 def no_process(monkeypatch):
     """Starting a worker is an error."""
 
-    def start(_):
+    def start(*_, **__):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(sweep, "pool", start)
+    monkeypatch.setattr(sweep, "_in_processes", start)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--dataset", "cifar11"], "dataset must be one of digits, mnist, .*; got 'cifar11'"),
+        (["--dataset", "cifar11"], "dataset must be one of digits, .*; got 'cifar11'"),
         (["--dataset", "folder:not/here"], "'folder:not/here' has no folder train/; an image"),
         (["--device", "cuda"], "device must be cpu or a GPU .* here .none.; got 'cuda'"),
         (["--device", "cuda:1"], "device must be cpu or a GPU .* here .none.; got 'cuda:1'"),
@@ -124,7 +124,7 @@ def test_a_data_set_that_cannot_be_downloaded_is_said_once(
         raise OSError("no network")
 
     monkeypatch.setenv("CLR_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(download, "_download", fails)
+    monkeypatch.setattr(data, "_download", fails)
     assert run("--experiment", "rehearsal", "--dataset", "mnist") == 2
     out, err = capsys.readouterr()
     assert "FAILED" not in out and err.count("\n") == 1

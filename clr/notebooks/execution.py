@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import yaml
 
-from clr.interrupts import tell
+from clr.interrupts import noted
 from clr.notebooks import parameters
-from clr.notebooks.progress import Progress
 from clr.paths import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
-
-
-class Failed(Exception):
-    """A notebook that was not executed to its end; the message is for the reader."""
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A notebook, the parameters it gets, and the number of code cells it then executes."""
-
-    notebook: Path
-    values: dict
-    cells: int
+GRACE = 2.5  # the seconds that a training has to save a checkpoint when the run is stopped
 
 
 def _notebooks(only: Sequence[str]) -> list[Path]:
@@ -47,32 +34,23 @@ def _notebooks(only: Sequence[str]) -> list[Path]:
     return [p for p in found if not only or any(p.name.startswith(o) for o in only)]
 
 
-def _code_cells(notebook) -> list:
-    """The cells of a notebook that are executed."""
-    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+def _tasks(params: str, only: Sequence[str], given: Sequence[tuple[str, str]]) -> dict:
+    """{notebook: its parameters}: those of its file in params/, and `given`.
 
-
-def _task(path: Path, params: str, given: dict) -> _Task:
-    """One notebook with checked parameters: those of its file in params/, and `given`."""
-    import nbformat
-
-    cells = _code_cells(nbformat.read(path, as_version=4))
-    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    kinds = parameters.declared(tagged[0].source)
-    file = NOTEBOOKS / "params" / params / f"{path.stem}.yaml"
-    values = parameters.from_file(file, kinds) if file.exists() else {}
-    parameters.check(given, kinds, path.stem)
-    values |= given
-    return _Task(path, values, len(cells) + bool(values))  # papermill adds a cell for values
-
-
-def _tasks(params: str, only: Sequence[str], given: Sequence[tuple[str, str]]) -> list[_Task]:
-    """The notebooks to run; ValueError if something that was asked for does not exist."""
+    Raises ValueError if something that was asked for does not exist.
+    """
     known = sorted(path.name for path in (NOTEBOOKS / "params").iterdir() if path.is_dir())
     if params not in known:
         raise ValueError(f"--params must be one of {', '.join(known)}; got {params}")
-    values = {name: yaml.safe_load(value) for name, value in given}
-    return [_task(path, params, values) for path in _notebooks(only)]
+    changed = {name: yaml.safe_load(value) for name, value in given}
+    tasks = {}
+    for path in _notebooks(only):
+        kinds = parameters.declared(path)
+        file = NOTEBOOKS / "params" / params / f"{path.stem}.yaml"
+        values = parameters.from_file(file, kinds) if file.exists() else {}
+        parameters.check(changed, kinds, path.stem)
+        tasks[path] = values | changed
+    return tasks
 
 
 def _results(out: Path, params: str, given: Sequence[tuple[str, str]]) -> Path:
@@ -88,9 +66,7 @@ def _results(out: Path, params: str, given: Sequence[tuple[str, str]]) -> Path:
     folder = Path(out) / (params + shown)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ValueError(
             f"cannot write results to {out}: {error.strerror}; give another folder with --out"
@@ -98,107 +74,111 @@ def _results(out: Path, params: str, given: Sequence[tuple[str, str]]) -> Path:
     return folder
 
 
-def _execute(task: _Task, folder: Path, progress: Progress) -> Path:
-    """Execute one notebook; returns its path in `folder`, where it appears only when done."""
-    import nbformat
+def _execute(notebook: Path, values: dict, partial: Path) -> float:
+    """Execute a notebook, which is saved as `partial` after each cell; returns the seconds."""
     import papermill
     from traitlets.config import Config
 
-    name = task.notebook.stem
-    done, partial = folder / f"{name}.ipynb", folder / f".{name}.partial.ipynb"
-    failed = folder / f"{name}.failed.ipynb"
-    for stale in (done, failed, done.with_suffix(".html")):
-        stale.unlink(missing_ok=True)
+    from clr.notebooks.kernel import Kernel
+
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="clr-") as sockets:
         # sockets in a separate folder: no TCP port is opened, and kernels share no socket
         kernel = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{sockets}/kernel"}
-        try:
-            papermill.execute_notebook(
-                task.notebook,
-                partial,
-                parameters=task.values,
-                progress_bar=False,  # our own bar shows all running notebooks
-                on_cell_execute=lambda **_: progress.begin_cell(name),
-                config=Config({"KernelManager": kernel}),
-            )
-        except papermill.PapermillExecutionError as error:
-            if error.ename == "KeyboardInterrupt":
-                partial.unlink()
-                raise Failed("stopped") from None
-            partial.replace(failed)
-            said = f"cell [{error.exec_count}]: {error.ename}: {error.evalue}"
-            raise Failed(f"{said}\n    {failed} shows how far it came") from None
-    executed = _code_cells(nbformat.read(partial, as_version=4))
-    if any(cell.execution_count is None for cell in executed):  # papermill reports no error
-        partial.replace(failed)
-        raise Failed("it ended before its last cell")
-    partial.replace(done)
-    return done
+        executed = papermill.execute_notebook(
+            notebook,
+            partial,
+            parameters=values,
+            progress_bar={"desc": notebook.stem, "leave": False, "disable": None},
+            kernel_manager_class=Kernel,
+            shutdown_kernel="immediate",  # otherwise it may print that it was interrupted
+            config=Config({"KernelManager": kernel}),
+        )
+    code = [c for c in executed.cells if c.cell_type == "code" and c.source.strip()]
+    if any(cell.execution_count is None for cell in code):  # papermill reports no error
+        raise RuntimeError("it ended before its last cell")
+    return time.monotonic() - begun
 
 
-def _page(task: _Task, folder: Path, progress: Progress) -> tuple[str, float]:
-    """Execute one notebook and write its page; returns (its entry in the index, seconds)."""
-    from clr.notebooks import pages
+def _message(error: BaseException) -> str:
+    """Why a notebook failed."""
+    from papermill import PapermillExecutionError
 
-    begun = time.monotonic()
-    executed = _execute(task, folder, progress)
-    progress.begin_page(executed.stem)
-    entry = pages.write_notebook(executed)
-    return entry, time.monotonic() - begun
+    if isinstance(error, PapermillExecutionError):
+        return f"cell [{error.exec_count}]: {error.ename}: {error.evalue}"
+    return f"{type(error).__name__}: {error}"
 
 
-def _message(error: Exception) -> str:
-    """An error as text, without the colours of a traceback."""
-    text = f"{error}" if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+def _keep(partial: Path, folder: Path, name: str, failed: bool) -> Path:
+    """Rename what was executed of a notebook, which replaces the results of an earlier run."""
+    kept = folder / (f"{name}.failed.ipynb" if failed else f"{name}.ipynb")
+    for earlier in (f"{name}.ipynb", f"{name}.html", f"{name}.failed.ipynb"):
+        (folder / earlier).unlink(missing_ok=True)
+    return partial.replace(kept)
 
 
-def _run_all(tasks: Sequence[_Task], folder: Path, jobs: int) -> tuple[dict[str, str], int]:
-    """Run the notebooks, `jobs` at a time; KeyboardInterrupt stops the kernels.
+def _stop(futures: Iterable[Future]):
+    """End all kernels, and return when none is left.
 
-    Returns ({name: its entry in the index}, how many failed).
+    The kernels are in sessions of their own, where Ctrl-C does not reach them. SIGINT would be
+    lost while a kernel starts, SIGTERM ends it; and a training saves a checkpoint after either.
+    What still runs after `GRACE` seconds, or at a second Ctrl-C, is killed.
     """
+    told, deadline = set(), time.monotonic() + GRACE
+    with noted() as again:
+        while not all(future.done() for future in futures):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if again.came or time.monotonic() > deadline:
+                        process.kill()
+                    elif process not in told:  # a second signal would end the training at once
+                        process.terminate()
+                        told.add(process)
+            time.sleep(0.1)
+
+
+def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
+    """Run the notebooks, `jobs` at a time, and write the pages; returns how many failed.
+
+    What ends it early (OSError if something cannot be written) ends all kernels.
+    """
+    from tqdm import tqdm
+
     from clr.notebooks import pages
 
-    entries, failures, pool = {}, 0, ThreadPoolExecutor(jobs)
-    with Progress({task.notebook.stem: task.cells for task in tasks}) as progress:
-        futures = {
-            pool.submit(_page, task, folder, progress): task.notebook.stem for task in tasks
-        }
-        running = set(futures)
-        try:
-            while running:
-                ended, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    name = futures[future]
-                    try:
-                        entries[name], seconds = future.result()
-                        progress.end(name, f"done in {seconds:.0f} s")
-                    except Exception as error:
-                        entries[name] = pages.failed(folder, name, _message(error))
-                        progress.end(name, f"FAILED, {_message(error)}")
-                        failures += 1
-                progress.draw()
-        except KeyboardInterrupt:
-            # the kernels are in sessions of their own, where Ctrl-C does not reach them
-            tell(psutil.Process().children(), signal.SIGINT)
-            pool.shutdown(cancel_futures=True)
-            raise
-    return entries, failures
-
-
-def _write_index(folder: Path, entries: dict[str, str]) -> Path:
-    """Write the page that links to these entries and to the notebooks that were run before."""
-    from clr.notebooks import pages
-
-    earlier = {
-        path.stem: pages.write_notebook(path)
-        for path in folder.glob("[0-9][0-9]_*.ipynb")
-        if path.stem not in entries and not path.stem.endswith(".failed")
+    failures, ended, pool = {}, 0, ThreadPoolExecutor(jobs)
+    partial = {path.stem: folder / f".{path.stem}.partial.ipynb" for path in tasks}
+    futures = {
+        pool.submit(_execute, path, values, partial[path.stem]): path.stem
+        for path, values in tasks.items()
     }
-    every = earlier | entries
-    ordered = [every[name] for name in sorted(every)]
-    return pages.write_index(folder, f"Cyclical learning rates: {folder.name}", ordered)
+    running = set(futures)
+    try:
+        while running:
+            # with a timeout, since Windows notes Ctrl-C only between two calls
+            done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                name, error = futures[future], future.exception()
+                if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                    raise error  # not a fault of this notebook
+                kept = _keep(partial[name], folder, name, failed=error is not None)
+                if error:
+                    failures[name] = _message(error)
+                    said = f"FAILED, {failures[name]}\n    {kept} shows how far it came"
+                else:
+                    said = f"done in {future.result():.0f} s"
+                pages.write(folder, failures)
+                ended += 1
+                with tqdm.external_write_mode():  # the bars are below
+                    print(f"[{ended}/{len(tasks)}] {name}: {said}", flush=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _stop(futures)
+        raise
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+    return len(failures)
 
 
 def run(
@@ -226,11 +206,15 @@ def run(
     # each job gets its share of the cores; kernels inherit the environment
     threads = max(1, (os.cpu_count() or 1) // jobs)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised, too
     try:
-        entries, failures = _run_all(tasks, folder, jobs)
+        failed = _run_all(tasks, folder, jobs)
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, the same command goes on from there")
         return 130
-    index = _write_index(folder, entries)
-    print(f"{index} written, {time.monotonic() - start:.0f} s in all")
-    return 1 if failures else 0
+    except OSError as error:
+        where = f"results are written to {folder}; give another folder with --out"
+        print(f"clr run: {error}; {where}", file=sys.stderr)
+        return 1
+    print(f"{folder / 'index.html'} written, {time.monotonic() - start:.0f} s in all")
+    return 1 if failed else 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html import escape
+from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 
 import nbformat
@@ -13,34 +14,13 @@ from latex2mathml.converter import convert
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import Preprocessor
+from nbformat.v4 import new_notebook
 from PIL import Image
-from pygments.formatters import HtmlFormatter
-
-_STYLE = """
-body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
-  max-width: 52rem; padding: 1rem; overflow-wrap: break-word; }
-h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 2.2rem; } a { color: #0b62a4; }
-a.anchor-link, .prompt { display: none; }
-pre { font: 13px/1.45 ui-monospace, monospace; overflow-x: auto; margin: 0; }
-.input_area { background: #f6f7f9; border-left: 3px solid #c9d3df; padding: .6rem .8rem;
-  margin: .7rem 0; }
-.input_area .highlight { background: none; }
-.output { margin: .7rem 0; } .output_stderr { background: #fdf1f0; }
-code { background: #f1f2f4; padding: 0 .2em; } pre code { background: none; padding: 0; }
-img { max-width: 100%; height: auto; }
-blockquote { border-left: 3px solid #d9a441; margin: 1rem 0; padding: .1rem 1rem;
-  background: #fdf9f0; }
-.output_html, .text_cell_render { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14px; margin: .6rem 0; }
-th, td { border-bottom: 1px solid #ddd; padding: .25rem .7rem; text-align: left; }
-math[display="block"] { margin: .8rem 0; overflow-x: auto; }
-.failed pre { white-space: pre-wrap; }
-.failed { border-left: 4px solid #b3261e; background: #fdf1f0; padding: .5rem 1rem; }
-"""
+from traitlets.config import Config
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown with its formulas as MathML, which browsers draw without scripts."""
+    """Markdown with formulas as MathML, which browsers draw without scripts."""
 
     def inline_math(self, body: str) -> str:
         return convert(body)
@@ -48,13 +28,13 @@ class _Renderer(IPythonRenderer):
     def block_math(self, body: str) -> str:
         return convert(body, display="block")
 
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        return super().link(text, re.sub(r"^(\d\d_\w+)\.ipynb", r"\1.html", url), title)
 
-class _Exporter(HTMLExporter):
-    def markdown2html(self, context, source):
-        return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
 
-    # this mark tells nbconvert that the filter takes the template's context
-    markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg
+def _markdown(source: str) -> str:
+    renderer = _Renderer(escape=False, exclude_anchor_links=True)
+    return MarkdownWithMath(renderer=renderer).render(source)
 
 
 class SmallFigures(Preprocessor):
@@ -74,62 +54,80 @@ class SmallFigures(Preprocessor):
         return cell, resources
 
 
-def _page(title: str, body: str) -> str:
-    colours = HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}{colours}</style></head>"
-        f"<body>{body}</body></html>\n"
+def _exporter() -> HTMLExporter:
+    """What makes a page of a notebook, by the templates in this folder."""
+    return HTMLExporter(
+        template_file=str(Path(__file__).with_name("page.html.j2")),
+        template_name="classic",
+        extra_template_basedirs=[],
+        filters={"markdown2html": _markdown},
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        config=Config({"CSSHTMLHeaderPreprocessor": {"style": "friendly"}}),
     )
 
 
-def title(notebook) -> str:
+def _write(path: Path, content: bytes):
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _title(notebook) -> str:
     """The first heading of a notebook."""
     text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     return re.search(r"^# (.+)$", text, re.MULTILINE)[1].strip()
 
 
-def write_notebook(path: Path) -> str:
-    """Write NAME.html and figures/NAME-1.png, … beside the executed notebook at `path`.
-
-    Returns its entry for the index, as HTML.
-    """
-    notebook = nbformat.read(path, as_version=4)
-    body, _ = _Exporter(template_name="basic").from_notebook_node(notebook)
-    body = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', body)
-    page = path.with_suffix(".html")
-    page.write_text(
-        _page(title(notebook), f'<p><a href="index.html">All notebooks</a></p>{body}'),
-        encoding="utf-8",
-    )
-    folder, images = path.parent / "figures", []
-    folder.mkdir(exist_ok=True)
-    for stale in folder.glob(f"{path.stem}-*.png"):
+def _write_figures(folder: Path, name: str, notebook) -> list[str]:
+    """Write figures/NAME-1.png, … and return these names."""
+    (folder / "figures").mkdir(exist_ok=True)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    figures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    names = [f"figures/{name}-{number}.png" for number in range(1, len(figures) + 1)]
+    for file, figure in zip(names, figures, strict=True):
+        _write(folder / file, base64.b64decode(figure))
+    for stale in set(folder.glob(f"figures/{name}-*.png")) - {folder / file for file in names}:
         stale.unlink()
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if png := output.get("data", {}).get("image/png"):
-                image = folder / f"{path.stem}-{len(images) + 1}.png"
-                image.write_bytes(base64.b64decode(png))
-                images.append(
-                    f'<img src="figures/{image.name}" alt="{escape(title(notebook))}">'
-                )
-    heading = f'<h2><a href="{page.name}">{escape(title(notebook))}</a></h2>'
-    return heading + "".join(f"<p>{image}</p>" for image in images)
+    return names
 
 
-def failed(folder: Path, name: str, message: str) -> str:
-    """The index entry of a notebook that failed, with a link to the notebook so far."""
-    file, link = folder / f"{name}.failed.ipynb", ""
-    if file.exists():
-        link = f'<p><a href="{file.name}">{file.name}</a> shows how far it came.</p>'
-    heading = f"<h2>{escape(name)} failed</h2>"
-    return f'<div class="failed">{heading}<pre>{escape(message)}</pre>{link}</div>'
+def write(folder: Path, failures: Mapping[str, str]):
+    """Write a page for each executed notebook in `folder`, and index.html with links to them.
 
-
-def write_index(folder: Path, heading: str, entries: list[str]) -> Path:
-    """Write index.html: every notebook's entry, in order."""
-    index = folder / "index.html"
-    index.write_text(_page(heading, f"<h1>{escape(heading)}</h1>" + "".join(entries)), "utf-8")
-    return index
+    `failures` are the messages of the notebooks that failed, by name. Each file is written
+    whole or not at all; raises OSError if one cannot be written.
+    """
+    notebooks = {
+        path.stem: nbformat.read(path, as_version=4)
+        for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+        if not path.stem.endswith(".failed")
+    }
+    chapters = [
+        {
+            "name": name,
+            "page": f"{name}.html",
+            "title": _title(notebook),
+            "figures": _write_figures(folder, name, notebook),
+        }
+        for name, notebook in notebooks.items()
+    ]
+    exporter = _exporter()
+    neighbours = zip([None, *chapters], chapters, [*chapters[1:], None], strict=False)
+    for previous, chapter, following in neighbours:
+        shown = {"title": chapter["title"], "previous": previous, "next": following}
+        page, _ = exporter.from_notebook_node(notebooks[chapter["name"]], shown)
+        _write(folder / chapter["page"], page.encode())
+    for name, message in failures.items():
+        file = f"{name}.failed.ipynb"
+        so_far = file if (folder / file).exists() else None
+        chapters.append({"name": name, "failure": message, "so_far": so_far})
+    chapters.sort(key=itemgetter("name"))
+    exporter.template_file = "front.html.j2"
+    shown = {"title": f"Cyclical learning rates: {folder.name}", "chapters": chapters}
+    page, _ = exporter.from_notebook_node(new_notebook(), shown)
+    _write(folder / "index.html", page.encode())

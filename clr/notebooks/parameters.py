@@ -7,50 +7,46 @@ warns of an unknown name and accepts any type; the checks here refuse both.
 from __future__ import annotations
 
 import ast
-from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
-_TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
+from clr.checks import text_hint
+
+_TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
 
 
-def _problem(name: str, value, kind: str) -> str | None:
-    """What is wrong with a value for a parameter of that type, or None."""
-    if kind not in _TYPES:
-        raise TypeError(f"parameter {name} has the type {kind}; use one of {', '.join(_TYPES)}")
-    accepted = (float, int) if kind == "float" else _TYPES[kind]
-    if isinstance(value, accepted) and (kind == "bool" or not isinstance(value, bool)):
-        return None
-    hint = ""
-    if isinstance(value, str) and kind in ("int", "float"):
-        with suppress(ValueError, OverflowError):
-            number = float(value) if kind == "float" else int(float(value))
-            text = repr(number)
-            if "." not in text:  # YAML reads 1e-05 as text, too
-                text = text.replace("e", ".0e")
-            if number == float(value) and yaml.safe_load(text) == number:
-                hint = f" (YAML reads {value} as text; write {text})"
-    return f"{name} must be {kind}; got {value!r}{hint}"
+def declared(notebook: Path) -> dict[str, str]:
+    """{name: type} of the parameters of a notebook."""
+    from papermill import inspect_notebook  # not at the top: notebooks import this module
+
+    found = inspect_notebook(notebook)
+    return {name: parameter["inferred_type_name"] for name, parameter in found.items()}
 
 
 def check(values: dict, kinds: dict[str, str], where: str):
     """ValueError naming every unknown or ill-typed parameter and the valid ones."""
     problems = [f"unknown parameter {name}" for name in values if name not in kinds]
-    known = ((name, values[name]) for name in values if name in kinds)
-    problems += [p for name, value in known if (p := _problem(name, value, kinds[name]))]
+    problems += [
+        f"{name} must be {kind}; got {values[name]!r}{_hint(values[name], kind)}"
+        for name, kind in kinds.items()
+        if name in values and not _fits(values[name], kind)
+    ]
     if problems:
         valid = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
         raise ValueError(f"{where}: {'; '.join(problems)}. Valid parameters: {valid}")
 
 
-def declared(source: str) -> dict[str, str]:
-    """{name: type} of a parameters cell's source."""
-    return {
-        node.target.id: ast.unparse(node.annotation)
-        for node in ast.parse(source).body
-        if isinstance(node, ast.AnnAssign)
-    }
+def _fits(value, kind: str) -> bool:
+    return isinstance(value, _TYPES[kind]) and isinstance(value, bool) == (kind == "bool")
+
+
+def _hint(value, kind: str) -> str:
+    """How to give a number that came as text."""
+    if kind not in ("int", "float"):
+        return ""
+    more = "; papermill passes numbers with -p, text with -r"
+    return text_hint(value, int if kind == "int" else float, more)
 
 
 def check_notebook(namespace: dict):
@@ -75,11 +71,9 @@ def check_notebook(namespace: dict):
 
 
 def from_file(path: Path, kinds: dict[str, str]) -> dict:
-    """The parameters in a YAML file, checked; ValueError, naming the file, if they are bad."""
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    """The parameters in a YAML file; ValueError, naming the file, if they are bad."""
+    with path.open(encoding="utf-8") as file:
+        values = yaml.safe_load(file) or {}
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold 'name: value' lines; got {values!r}")
     check(values, kinds, str(path))

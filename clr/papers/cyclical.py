@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from clr.papers.experiment import Arm, Claim, Experiment
-from clr.papers.statements import Statement
+from clr.papers import statements as says
+from clr.papers.experiment import AFTER, KNOWN, Arm, Claim, Experiment, claim
 from clr.policies import (
     Decay,
     Exp,
@@ -74,7 +74,7 @@ def _table1(shorter: int) -> dict[str, Arm]:
 def _other_waves(arm: str) -> tuple[Claim, ...]:
     """That an arm with Welch's or Hann's window is as good as with straight lines."""
     return tuple(
-        Claim("CLR section 3.1", f"{arm}, {wave}", "as good as", arm, statement=Statement.WAVE)
+        claim(f"{arm}, {wave} as good as {arm}", "CLR section 3.1", says.WAVE)
         for wave in ("Welch", "Hann")
     )
 
@@ -99,49 +99,38 @@ TABLE1 = Experiment(
     settings={"shuffle": False, "test_every": 500},
     arms=_table1(1),
     claims=(
-        Claim(
-            "CLR Table 1", "triangular2", "not worse than", "fixed", statement=Statement.THIRD
-        ),
-        Claim("CLR Table 1", "triangular2", "better than", "decay", statement=Statement.DECAY),
-        Claim(
-            "CLR Table 1", "exp_range", "better than", "exp", statement=Statement.EXP_RANGE_EXP
-        ),
-        Claim(
-            "CLR Table 1", "exp_range", "better than", "fixed", statement=Statement.EXP_RANGE
-        ),
-        Claim(
+        claim("triangular2 not worse than fixed", "CLR Table 1", says.THIRD, written=AFTER),
+        claim("triangular2 better than decay", "CLR Table 1", says.DECAY, written=AFTER),
+        claim("exp_range better than exp", "CLR Table 1", says.EXP_RANGE_EXP, written=KNOWN),
+        claim("exp_range better than fixed", "CLR Table 1", says.EXP_RANGE, written=AFTER),
+        claim(
+            "triangular not worse than fixed",
             "CLR section 3.1, Fig. 1",
-            "triangular",
-            "not worse than",
-            "fixed",
-            statement=Statement.THIRD,
+            says.THIRD,
+            written=KNOWN,
         ),
-        *_other_waves("triangular2"),
-        Claim(
+        *(replace(each, written=KNOWN) for each in _other_waves("triangular2")),
+        claim(
+            "triangular better than triangular",
             "CLR section 3.2",
-            "triangular",
-            "better than",
-            "triangular",
-            20_000,
-            22_000,
-            statement=Statement.STOP,
+            says.STOP,
+            at=20_000,
+            other_at=22_000,
         ),
-        Claim(
+        claim(
+            "triangular2 better than fixed",
             "CLR abstract",
-            "triangular2",
-            "better than",
-            "fixed",
-            None,
-            25_000,
-            statement=Statement.AS_LONG,
+            says.AS_LONG,
+            other_at=25_000,
+            written=AFTER,
         ),
-        Claim("control", "exp_range, stepsize 3,000", "better than", "fixed"),
-        Claim("control", "exp_range, stepsize 3,000", "better than", "exp_range"),
-        Claim("control", "triangular2", "better than", "step"),
-        Claim("control", "triangular2", "better than", "cosine"),
-        Claim("control", "triangular2", "better than", "triangular2, one stage"),
-        Claim("control", "exp_range", "as good as", "exp_range, amplitude only"),
-        Claim("control", "triangular2", "as good as", "triangular2, PyTorch's SGD"),
+        claim("exp_range, stepsize 3,000 better than fixed", written=KNOWN),
+        claim("exp_range, stepsize 3,000 better than exp_range", written=KNOWN),
+        claim("triangular2 better than step", written=KNOWN),
+        claim("triangular2 better than cosine", written=KNOWN),
+        claim("triangular2 better than triangular2, one stage", written=AFTER),
+        claim("exp_range as good as exp_range, amplitude only", written=KNOWN),
+        claim("triangular2 as good as triangular2, PyTorch's SGD", written=KNOWN),
     ),
 )
 
@@ -165,14 +154,15 @@ def _tenth() -> Experiment:
         settings=full.settings | {"test_every": 250},
         arms={name: short[name] for name in full.arms},
         claims=tuple(
-            replace(claim, at=_tenth_of(claim.at), other_at=_tenth_of(claim.other_at))
-            for claim in full.claims
+            replace(
+                each,
+                at=each.at and each.at // 10,
+                other_at=each.other_at and each.other_at // 10,
+                written=AFTER,
+            )
+            for each in full.claims
         ),
     )
-
-
-def _tenth_of(at: int | None) -> int | None:
-    return None if at is None else at // 10
 
 
 TENTH = _tenth()
@@ -213,38 +203,24 @@ LAPTOP = Experiment(
         ),
     },
     claims=(
-        Claim(
-            "CLR abstract", "triangular", "not worse than", "fixed", statement=Statement.THIRD
-        ),
-        Claim(
-            "CLR abstract",
-            "triangular",
-            "better than",
-            "fixed",
-            None,
-            _LAPTOP,
-            statement=Statement.AS_LONG,
-        ),
-        Claim(
-            "CLR Table 1", "exp_range", "better than", "fixed", statement=Statement.EXP_RANGE
-        ),
-        Claim("CLR Table 1", "triangular2", "better than", "decay", statement=Statement.DECAY),
+        claim("triangular not worse than fixed", "CLR abstract", says.THIRD),
+        claim("triangular better than fixed", "CLR abstract", says.AS_LONG, other_at=_LAPTOP),
+        claim("exp_range better than fixed", "CLR Table 1", says.EXP_RANGE),
+        claim("triangular2 better than decay", "CLR Table 1", says.DECAY),
         *_other_waves("triangular"),
-        Claim(
+        claim(
+            "triangular better than triangular",
             "CLR section 3.2",
-            "triangular",
-            "better than",
-            "triangular",
-            2000,
-            3000,
-            statement=Statement.STOP,
+            says.STOP,
+            at=2000,
+            other_at=3000,
         ),
-        Claim("control", "triangular", "better than", "fixed at the mean"),
-        Claim("control", "triangular", "better than", "decay"),
-        Claim("control", "triangular", "better than", "step"),
-        Claim("control", "triangular", "better than", "cosine"),
-        Claim("control", "exp_range", "as good as", "exp_range, amplitude only"),
-        Claim("control", "triangular", "as good as", "triangular, PyTorch's SGD"),
+        claim("triangular better than fixed at the mean"),
+        claim("triangular better than decay"),
+        claim("triangular better than step"),
+        claim("triangular better than cosine"),
+        claim("exp_range as good as exp_range, amplitude only"),
+        claim("triangular as good as triangular, PyTorch's SGD"),
     ),
 )
 
@@ -262,6 +238,7 @@ RANGE_TEST = Experiment(
     arms={"range ramp": Arm(RangeRamp(0.0, 0.02, 4000), 4000)},
 )
 
+_STEPSIZE = "CLR section 3.2", says.STEPSIZE
 STEPSIZE = Experiment(
     name="stepsize",
     about="""How long half a cycle should be (CLR 3.2): 2,560 iterations in 16 to 1 cycles.
@@ -282,35 +259,10 @@ STEPSIZE = Experiment(
         f"stepsize {n}": Arm(Triangular(LOW, HIGH, n), 2560) for n in (80, 160, 320, 640, 1280)
     },
     claims=(
-        Claim(
-            "CLR section 3.2",
-            "stepsize 160",
-            "better than",
-            "stepsize 80",
-            statement=Statement.STEPSIZE,
-        ),
-        Claim(
-            "CLR section 3.2",
-            "stepsize 640",
-            "not worse than",
-            "stepsize 160",
-            statement=Statement.STEPSIZE,
-        ),
-        Claim(
-            "CLR section 3.2",
-            "stepsize 640",
-            "as good as",
-            "stepsize 160",
-            margin=0.01,
-            statement=Statement.STEPSIZE,
-        ),
-        Claim(
-            "CLR section 3.2",
-            "stepsize 640",
-            "better than",
-            "stepsize 1280",
-            statement=Statement.STEPSIZE,
-        ),
+        claim("stepsize 160 better than stepsize 80", *_STEPSIZE),
+        claim("stepsize 640 not worse than stepsize 160", *_STEPSIZE),
+        claim("stepsize 640 as good as stepsize 160", *_STEPSIZE, margin=0.01),
+        claim("stepsize 640 better than stepsize 1280", *_STEPSIZE),
     ),
 )
 

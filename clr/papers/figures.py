@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 
 from clr import checks
 from clr.papers import published as papers
-from clr.papers.experiment import RELATIONS, Experiment
+from clr.papers.experiment import HOLDS, RELATIONS, Experiment
 from clr.papers.sensitivity import Curve
 from clr.policies import (
     WAVES,
@@ -365,7 +365,22 @@ def _forest(rows: Sequence[Mapping], by: str):
     return axes, groups.values()
 
 
-VERDICTS = {"reproduced": _BLIND[2], "not reproduced": _BLIND[3], "undecided": "0.45"}
+VERDICTS = {  # their colours
+    **dict.fromkeys(HOLDS, _BLIND[2]),
+    "gain below the margin": _BLIND[1],
+    **dict.fromkeys(("worse", "different"), _BLIND[3]),
+    "undecided": "0.45",
+}
+_LEGEND = {
+    "the claim holds": "better",
+    "gain below the margin": "gain below the margin",
+    "worse, or different": "worse",
+    "undecided": "undecided",
+}
+_MEASURES = {  # the factor from a row's numbers to the axis, and the label of the axis
+    "accuracy": (100, "difference, points of accuracy"),
+    "loss": (1, "difference of losses, nats (below 0 is better)"),
+}
 
 
 def _label(ax, texts: Sequence[str]):
@@ -377,30 +392,32 @@ def _label(ax, texts: Sequence[str]):
 def claims(rows: Sequence[Mapping], *, by: str = "experiment"):
     """The judged claims of `clr.papers.scoreboard.comparisons`: differences with intervals.
 
-    It is for claims of the papers; questions of ours have other verdicts. One panel for each
-    value of the column `by`, scaled by its own range. A dot is our difference, a line its 95 %
-    interval, a star the published difference, a grey bar what the claim allows; the colour is
-    the verdict. Where a run diverged, the panel says so instead. Claims that were not run are
-    left out. Returns the axes.
+    One panel for each value of the column `by`, scaled by its own range. A dot is our
+    difference, a line its interval, a star the published difference, a grey bar the range in
+    which the claim holds; the colour is the verdict. Where runs that diverged decide, the panel
+    says so instead. Claims that were not run are left out. Returns the axes.
     """
     axes, groups = _forest([row for row in rows if row["verdict"] in VERDICTS], by)
     for ax, each in zip(axes, groups, strict=True):
-        keys = ("difference", "low", "high", "theirs")
-        values = [100 * (row[key] or 0) for row in each for key in keys]
-        margins = [100 * row["margin"] for row in each]
+        keys = ("difference", "low", "high", "published_difference")
+        measure = each[0]["measure"] if each else "accuracy"
+        times, label = _MEASURES[measure]
+        values = [times * (row[key] or 0) for row in each for key in keys]
+        margins = [times * row["margin"] for row in each]
         low = min([*values, *np.negative(margins)], default=-1)
         high = max([*values, *margins], default=1)
         edges = low - 0.05 * (high - low), high + 0.05 * (high - low)
         ax.set_xlim(*edges)
         for y, row in enumerate(each):
-            _claim(ax, y, row, edges)
+            _claim(ax, y, row, edges, times)
         _label(ax, [row["claim"] for row in each])
-    axes[-1].set_xlabel("difference, points of accuracy")
-    for verdict, colour in VERDICTS.items():
-        axes[0].plot([], [], "o-", color=colour, lw=3, label=verdict)
+        if ax is axes[-1] or measure == "loss":
+            ax.set_xlabel(label)
+    for said, word in _LEGEND.items():
+        axes[0].plot([], [], "o-", color=VERDICTS[word], lw=3, label=said)
     axes[0].plot([], [], "*", color="black", ms=9, label="published")
-    axes[0].barh(0, 0, color=_ALLOWED, label="allowed by the claim")
-    place = {"loc": "outside upper right", "ncols": 5}
+    axes[0].barh(0, 0, color=_ALLOWED, label="where it holds")
+    place = {"loc": "outside upper right", "ncols": 6}
     axes[0].figure.legend(fontsize="small", frameon=False, **place)
     return axes
 
@@ -408,23 +425,23 @@ def claims(rows: Sequence[Mapping], *, by: str = "experiment"):
 _ALLOWED = "0.9"
 
 
-def _claim(ax, y: float, row: Mapping, edges: tuple[float, float]):
-    """Draw one claim as a line of its panel; `edges` are the limits of the panel's x axis."""
-    allowed = RELATIONS[row["relation"]].allowed
-    low, high = np.clip([100 * row["margin"] * each for each in allowed], *edges)
+def _claim(ax, y: float, row: Mapping, edges: tuple[float, float], times: float):
+    """Draw one claim as a line of its panel.
+
+    `edges` are the limits of the panel's x axis, and `times` is the factor to its unit.
+    """
+    (allowed,) = [ends for word, *ends in RELATIONS[row["relation"]] if word in HOLDS]
+    if row["measure"] == "loss":
+        allowed = [-each for each in reversed(allowed)]
+    low, high = np.clip([times * row["margin"] * each for each in allowed], *edges)
     ax.barh(y, high - low, left=low, height=0.8, color=_ALLOWED, zorder=0)
-    if row["theirs"] is not None:
-        ax.plot(100 * row["theirs"], y, "*", color="black", ms=9, zorder=3)
+    if row["published_difference"] is not None:
+        ax.plot(times * row["published_difference"], y, "*", color="black", ms=9, zorder=3)
     if row["difference"] is None:
-        said = " and ".join(
-            f"{gone} of {n} runs diverged"
-            for gone, n in zip(row["diverged"], row["n"], strict=True)
-            if gone
-        )
         ax.text(
             edges[0],
             y,
-            f" {said}",
+            f" {row['points']}",
             va="center",
             fontsize="small",
             color=_BLIND[3],
@@ -433,8 +450,8 @@ def _claim(ax, y: float, row: Mapping, edges: tuple[float, float]):
         return
     colour = VERDICTS[row["verdict"]]
     if row["low"] is not None:
-        ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=3)
-    ax.plot(100 * row["difference"], y, "o", color=colour, ms=6)
+        ax.plot([times * row["low"], times * row["high"]], [y, y], color=colour, lw=3)
+    ax.plot(times * row["difference"], y, "o", color=colour, ms=6)
 
 
 def numbers(rows: Sequence[Mapping]):
@@ -454,7 +471,7 @@ def numbers(rows: Sequence[Mapping]):
                 said = f"   {row['diverged']} of {row['n']} runs diverged"
                 ax.text(x + sd, y, said, va="center", fontsize="small", color=colour)
         ax.axvline(0, color="black", lw=1)
-        names = [f"{r['policy']}, {r['setting']}: {r['paper']} %" for r in each]
+        names = [f"{r['policy']}, {r['setting']}: {r['theirs']} %" for r in each]
         _label(ax, names)
     axes[-1].set_xlabel("ours minus the published, points")
     return axes

@@ -15,9 +15,10 @@ def numbers() -> pd.DataFrame:
 
     `experiment` and `arm` name the arm of ours that repeats it; they are empty where there is
     none. Accuracies and standard deviations are fractions; the row of a range test has bounds
-    instead. Lengths are in `iterations` or in `epochs`.
+    instead. Lengths are in `iterations` or in `epochs`. `runs` is the number of runs that the
+    accuracy is a mean of, 1 where the paper does not say that it is a mean.
     """
-    types = {"paper": str, "iterations": "Int64", "epochs": "Int64"}
+    types = {"paper": str, "iterations": "Int64", "epochs": "Int64", "runs": "Int64"}
     rows = pd.read_csv(PUBLISHED, dtype=types)
     return rows.fillna({"experiment": "", "arm": "", "setting": ""})
 

@@ -1,54 +1,58 @@
-"""README.md's generated parts: the table of claims, and the figures."""
+"""The generated parts of README.md, its figures, and the indexes of the recorded runs."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clr.papers import cyclical, scoreboard, worth_it
+import pandas as pd
+
+from clr import files
+from clr.papers import EXPERIMENTS, cyclical, scoreboard, worth_it
+from clr.papers import statements as says
 from clr.papers.experiment import Experiment
-from clr.papers.statements import Statement
-from clr.papers.verdicts import ANSWERS
 from clr.paths import ROOT
-from clr.runs import Run, Store, files
+from clr.runs import Run, Store, record
+from clr.training.data import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 README = ROOT / "README.md"
-HEADLINES = (  # what the papers are known for
-    Statement.THIRD,
-    Statement.AS_LONG,
-    Statement.DECAY,
-    Statement.EXP_RANGE,
-    Statement.SUPER,
-)
+# what the papers are known for
+HEADLINES = [says.THIRD, says.AS_LONG, says.DECAY, says.EXP_RANGE, says.SUPER]
 BEGIN = "<!-- claims: written by `python -m clr claims --readme` -->"
 END = "<!-- end of claims -->"
+INDEX = (
+    "`python -m clr claims --readme` has written this page. "
+    "What a record holds is described in the README.md of the folder `data`."
+)
 
 
 def claims_part() -> str:
-    """The verdicts on what the papers are known for, and the number of claims per verdict."""
+    """The verdicts on what the papers are known for, and the number of claims that hold."""
     every = scoreboard.comparisons(Store.committed())
-    wanted = {statement.value for statement in HEADLINES}
-    shown = scoreboard.statements([row for row in every if row["statement"] in wanted])
-    shown = shown.reindex([statement.value for statement in HEADLINES])
+    shown = scoreboard.statements(every).reindex(HEADLINES)
     rows = shown.drop(columns="who says it").rename_axis("what the papers say").reset_index()
-    said = scoreboard.markdown(rows.to_dict("records"), list(rows.columns))
-    return f"{said.replace('not reproduced', '**not** reproduced')}\n\n{_counts(every)}"
+    said = re.sub(r"(worse|gain below the margin), ", r"**\1**, ", scoreboard.markdown(rows))
+    return f"{said}\n\n{_counts(every)}"
 
 
 def _counts(rows: list[dict]) -> str:
-    """The numbers of verdicts in sentences."""
-    sentences = []
-    for kind, numbers in scoreboard.counts(rows).iterrows():
-        words = ANSWERS if kind == scoreboard.OURS else {}
-        said = ", ".join(f"{n} {words.get(word, word)}" for word, n in numbers.items())
-        sentences.append(f"{kind[0].upper()}{kind[1:]}: {said}.")
+    """How many claims hold, in sentences, and how many still do after Holm's correction."""
+    numbers, sentences = scoreboard.counts(rows), []
+    for kind, each in scoreboard.kinds(rows).items():
+        kept = [row["holds"] for row in each if row["holm"] == "yes"]
+        said = {name: f"{n} {name}" for name, n in numbers.loc[kind].items()}
+        if not each[0]["control"]:  # most of our questions are not corrected
+            said["hold"] += f" ({kept.count(True)} after Holm's correction)"
+            said["do not hold"] += f" ({kept.count(False)})"
+        sentences.append(f"{kind[0].upper()}{kind[1:]}: {', '.join(said.values())}.")
     return " ".join(sentences)
 
 
@@ -65,13 +69,13 @@ class Figure:
 
     def runs(self) -> dict[str, list[Run]]:
         """The runs that the figure shows, by arm."""
-        return self.experiment.best_recorded(Store.committed())
+        return self.experiment.most_recorded(Store.committed())
 
     def id(self) -> str:
         """A hash of the histories that the figure shows; it is stored in the PNG."""
         whole = hashlib.sha256()
         for run in (run for each in self.runs().values() for run in each):
-            whole.update(run.path.with_suffix(".csv").read_bytes())
+            whole.update(record.as_csv(run.history).encode())
         return whole.hexdigest()
 
     def write(self):
@@ -122,9 +126,44 @@ def text() -> str:
     return before + "\n\n".join([BEGIN, claims_part(), END]) + rest.split(END)[1]
 
 
+def indexes() -> dict[Path, str]:
+    """README.md of `data/runs` and of each folder in it: the runs that are recorded there."""
+    store, arms = Store.committed(), {}
+    for experiment in EXPERIMENTS.values():
+        for arm, configs in experiment.configs().items():
+            for run in (run for each in configs for run in store.by_data(each).values()):
+                arms.setdefault(run.path, []).append(f"{experiment.name}: {arm}")
+    place = {path: i for i, path in enumerate(arms)}  # in the order of the experiments
+    found, links = {}, []
+    for folder in sorted({path.parent for path in store.folder.rglob("*.json")}):
+        runs = [record.load(path) for path in sorted(folder.glob("*.json"))]
+        runs.sort(key=lambda run: place.get(run.path, len(place)))
+        head = f"{title(runs[0].data['name'])}, {runs[0].config.model}: {len(runs)} runs"
+        rows = [_row(run, arms.get(run.path, [])) for run in runs]
+        lines = [f"# {head}", INDEX, scoreboard.markdown(pd.DataFrame(rows))]
+        found[folder / "README.md"] = "\n\n".join(lines) + "\n"
+        links.append(f"* [{head}]({folder.relative_to(store.folder).as_posix()})")
+    whole = "\n\n".join(["# Recorded runs", INDEX, "\n".join(links)]) + "\n"
+    return {store.folder / "README.md": whole} | found
+
+
+def _row(run: Run, arms: list[str]) -> dict[str, str]:
+    """A row of an index: the experiments' arms that a run belongs to, and how it ended."""
+    return {
+        "experiment: arm, or policy": "; ".join(arms) or str(run.config.policy),
+        "seed": str(run.config.seed),
+        "iterations": f"{run.config.iterations:,}",
+        "result": run.outcome,
+        "device": run.provenance["device"],
+        "record": f"[{run.path.stem.rpartition('-')[2]}]({run.path.name})",
+    }
+
+
 def write():
-    """Bring README.md and its figures up to date with the records."""
+    """Bring README.md, its figures and the indexes up to date with the records."""
     whole = text()
     for figure in FIGURES:
         figure.write()
+    for path, content in indexes().items():
+        files.write(path, content.encode())
     files.write(README, whole.encode())

@@ -13,13 +13,14 @@ from math import isnan, log2, nan
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from clr.papers.verdicts import ANSWERS, Summary, decide, interval
+from clr.papers.verdicts import Summary, interval, verdict
 from clr.runs import Run
 from clr.training import VALIDATION
 
-WITHIN = 0.01  # of accuracy
-MARGIN = 0.5  # of an octave, for claims about widths
+WITHIN = 0.01  # of accuracy, for windows
+OCTAVES = 0.5  # the margin of claims about the widths of windows
 
 
 def window(
@@ -125,13 +126,14 @@ class Wider:
     def verdict(self, curves: Mapping[str, Curve]) -> tuple[float, float, float, str]:
         """The difference of the mean widths in octaves, its 95 % interval, and the verdict.
 
-        That is 'yes', 'no' or 'undecided'.
+        That is wider, gain below the margin, narrower or undecided, by the rule of "better
+        than".
         """
         ours, others = curves[self.arm].widths, curves[self.other].widths
-        low, high = interval(ours, others)
+        word, _ = verdict("better than", ours, others, OCTAVES)
+        words = {"better": "wider", "worse": "narrower"}
         difference = float(np.mean(ours) - np.mean(others))
-        word = decide("better than", low, high, MARGIN)
-        return difference, low, high, ANSWERS.get(word, word)
+        return difference, *interval(ours, others), words.get(word, word)
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,12 @@ class LiesIn:
     def verdict(self, curves: Mapping[str, Curve], rate: float) -> tuple[int, int, str]:
         """How many seeds' windows contain the rate, how many seeds there are, and the verdict.
 
-        'yes' if the rate is in all windows, 'no' if in none, else 'undecided'.
+        That is inside, if the exact 95 % interval of the share of windows that contain it is
+        above one half, outside, if it is below, else undecided.
         """
         found = [low <= rate <= high for low, high in curves[self.arm].windows]
-        word = {len(found): "yes", 0: "no"}.get(sum(found), "undecided")
+        share = stats.binomtest(sum(found), len(found)).proportion_ci()
+        word = "inside" if share.low > 0.5 else "outside" if share.high < 0.5 else "undecided"
         return sum(found), len(found), word
 
 

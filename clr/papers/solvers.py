@@ -1,15 +1,16 @@
 """Other solvers and another network: CLR Table 3 and Fig. 6 (arXiv 1506.01186, section 4.1.1).
 
 Table 3 trains Caffe's cifar10_full with five solvers other than SGD. Fig. 6 trains Caffe's
-cifar10_full_sigmoid_bn. Images come in file order, as Caffe reads them.
+cifar10_full_sigmoid_bn. Unless an experiment says otherwise, images come in file order, as
+Caffe reads them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from clr.papers.experiment import Arm, Claim, Experiment
-from clr.papers.statements import Statement
+from clr.papers import statements as says
+from clr.papers.experiment import KNOWN, Arm, Claim, Experiment, claim
 from clr.policies import Fixed, RangeRamp, Step, Triangular
 
 EPOCH = 500  # 50,000 images in batches of 100
@@ -63,38 +64,21 @@ def _per_solver(length: int) -> tuple[Claim, ...]:
     found = []
     for name in SOLVERS:
         cycle, fixed = f"{name}, triangular", f"{name}, fixed"
-        source = IN_A_THIRD.get(name, "control")
-        third = Statement.SOLVERS if name in IN_A_THIRD else None
-        found.append(Claim(source, cycle, "not worse than", fixed, statement=third))
-        found.append(
-            Claim(
+        source = (IN_A_THIRD[name], says.SOLVERS) if name in IN_A_THIRD else ()
+        found += [
+            claim(f"{cycle} not worse than {fixed}", *source),
+            claim(
+                f"{cycle} better than {fixed}",
                 "CLR abstract",
-                cycle,
-                "better than",
-                fixed,
+                says.SOLVERS_AS_LONG,
                 other_at=length,
-                statement=Statement.SOLVERS_AS_LONG,
-            )
-        )
-    found.append(
-        Claim(
-            "CLR Table 3",
-            "AdaGrad, triangular",
-            "better than",
-            "AdaGrad, fixed",
-            statement=Statement.ADAGRAD,
-        )
-    )
+            ),
+        ]
+    adagrad = "AdaGrad, triangular better than AdaGrad, fixed"
+    found.append(claim(adagrad, "CLR Table 3", says.ADAGRAD))
     for name in NOT_IN_A_THIRD:
-        found.append(
-            Claim(
-                "CLR Table 3",
-                f"{name}, fixed",
-                "better than",
-                f"{name}, triangular",
-                statement=Statement.ADAPTIVE,
-            )
-        )
+        sentence = f"{name}, fixed better than {name}, triangular"
+        found.append(claim(sentence, "CLR Table 3", says.ADAPTIVE))
     return tuple(found)
 
 
@@ -133,12 +117,10 @@ TABLE3 = Experiment(
     claims=(
         *_per_solver(25_000),
         *(
-            Claim(
+            claim(
+                f"{name}, long triangular not worse than {name}, fixed",
                 "CLR Table 3",
-                f"{name}, long triangular",
-                "not worse than",
-                f"{name}, fixed",
-                statement=Statement.ADAPTIVE,
+                says.ADAPTIVE,
             )
             for name in NOT_IN_A_THIRD
         ),
@@ -199,7 +181,7 @@ SOLVERS_SHORT = Experiment(
     claims=(
         *_per_solver(_SHORT),
         *(
-            Claim("control", f"{name}, triangular", "better than", f"{name}, fixed at the mean")
+            claim(f"{name}, triangular better than {name}, fixed at the mean")
             for name in SOLVERS
         ),
     ),
@@ -235,9 +217,7 @@ _SIGMOID_BN = {
     "weight_decay": 0.0,
     "bn_fraction": 0.999,
 }
-_BETTER = Claim(
-    "CLR Fig. 6", "triangular", "better than", "fixed", statement=Statement.SIGMOIDS
-)
+_BETTER = claim("triangular better than fixed", "CLR Fig. 6", says.SIGMOIDS)
 _RATE = 0.001  # the rate of Caffe's cifar10_full_sigmoid_solver_bn
 _SHORT_MEANS = {"bn_fraction": 0.9}  # running means that look back about ten iterations
 _COMPARED = {
@@ -286,28 +266,14 @@ FIGURE6 = Experiment(
         },
     },
     claims=(
-        replace(_BETTER, other_at=_SHORT),
-        replace(_BETTER, relation="not worse than"),
-        Claim("control", "triangular", "better than", "fixed at the mean"),
-        Claim(
-            "control",
-            "triangular, bn_fraction 0.9",
-            "better than",
-            "fixed, bn_fraction 0.9",
-            other_at=_SHORT,
+        replace(_BETTER, other_at=_SHORT, written=KNOWN),
+        replace(_BETTER, relation="not worse than", written=KNOWN),
+        claim("triangular better than fixed at the mean"),
+        claim(
+            "triangular, bn_fraction 0.9 better than fixed, bn_fraction 0.9", other_at=_SHORT
         ),
-        Claim(
-            "control",
-            "triangular, bn_fraction 0.9",
-            "not worse than",
-            "fixed, bn_fraction 0.9",
-        ),
-        Claim(
-            "control",
-            "triangular, bn_fraction 0.9",
-            "better than",
-            "fixed at the mean, bn_fraction 0.9",
-        ),
+        claim("triangular, bn_fraction 0.9 not worse than fixed, bn_fraction 0.9"),
+        claim("triangular, bn_fraction 0.9 better than fixed at the mean, bn_fraction 0.9"),
     ),
 )
 
@@ -327,5 +293,88 @@ FIGURE6_FULL = Experiment(
         "fixed": Arm(Fixed(_RATE), 60_000),
         "triangular": Arm(Triangular(*FIGURE6_BOUNDS, 2000), 20_000),
     },
-    claims=(_BETTER,),
+    claims=(replace(_BETTER, written=KNOWN),),
+)
+
+_SCALED = 8000
+_AS_PUBLISHED = 0.015  # of accuracy
+
+FIGURE6_SCALED = Experiment(
+    name="figure6_scaled",
+    about="""CLR Fig. 6 with the network of Caffe's pull request 1965.
+
+    In this version normalisation is followed by a scale and a shift per channel, and the
+    convolutions have biases. The version that Caffe ships has neither; with it the cycle of
+    `figure6_full` stays nine points below the paper's. The paper does not give the length. The
+    8,000 iterations (16 epochs, two cycles with the stepsize of the paper's text) are ours, and
+    were chosen after a pilot with one seed, in which the cycle reached 72.3 % and the fixed
+    rate 60.4 % there. The bounds are those of `figure6`. Images are shuffled with the seed.
+    Each arm is also tested with running statistics that look back about ten iterations. The two
+    longer arms show what is left of the lead.
+    """,
+    paper="CLR",
+    dataset="cifar10",
+    seeds=5,
+    epoch=EPOCH,
+    breaks=(
+        "16 epochs, a length that was chosen after a pilot; the paper gives none",
+        "two cycles; section 3.2 asks for at least three",
+        "images in random order",
+    ),
+    settings={
+        "model": "cifar10_full_sigmoid_bn_scaled",
+        "weight_decay": 0.0,
+        "bn_fraction": 0.999,
+        "second_bn_fraction": 0.9,
+    },
+    arms={
+        "fixed": Arm(Fixed(_RATE), _SCALED),
+        "triangular": Arm(Triangular(*FIGURE6_BOUNDS, 2000), _SCALED),
+        "fixed, long": Arm(Fixed(_RATE), 60_000, seeds=1),
+        "triangular, long": Arm(Triangular(*FIGURE6_BOUNDS, 2000), 20_000, seeds=1),
+    },
+    claims=(
+        replace(_BETTER, primary=True),
+        *(
+            claim(
+                f"{arm} as published",
+                "CLR Fig. 6",
+                says.SIGMOIDS_AS_PUBLISHED,
+                margin=_AS_PUBLISHED,
+                primary=True,
+            )
+            for arm in ("triangular", "fixed")
+        ),
+        claim("triangular better than fixed", second=True, other_second=True),
+        claim("triangular, long better than fixed, long", other_at=20_000),
+        claim("triangular, long not worse than fixed, long"),
+    ),
+)
+
+_AGAIN = "RMSprop", "AdaGrad"
+
+SOLVERS_AGAIN = Experiment(
+    name="solvers_again",
+    about="""One more planned look at RMSprop and AdaGrad in `solvers`.
+
+    With three seeds in file order, two claims about RMSprop and three about AdaGrad were
+    undecided. These runs have fresh seeds and shuffled batches; the old ones are not counted.
+    """,
+    paper="CLR",
+    dataset="cifar10",
+    seeds=6,
+    first_seed=3,
+    epoch=EPOCH,
+    breaks=(*SOLVERS_SHORT.breaks, "images in random order"),
+    arms={
+        name: arm
+        for name, arm in fixed_and_cycle(3 * _SHORT, _SHORT, 1000).items()
+        if name.startswith(_AGAIN)
+    },
+    claims=tuple(
+        replace(claim, primary=True)
+        for claim in _per_solver(_SHORT)
+        if claim.arm.startswith(_AGAIN)
+        and (claim.arm.startswith("AdaGrad") or claim.other_at is None)
+    ),
 )

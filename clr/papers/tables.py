@@ -35,8 +35,7 @@ def not_run(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> str:
     said = f"{experiment.name}: {len(missing)} of {len(experiment.arms)} arms are not run"
     if experiment.name not in EXPERIMENTS:  # made in a notebook
         return f"{said}; train=True runs them"
-    command = f"python -m clr sweep --experiment {experiment.name}"
-    return f"{said}; this runs them on {experiment.dataset}:\n{command}"
+    return f"{said}; this runs them on {experiment.dataset}:\n{experiment.command()}"
 
 
 def _length(row) -> str:

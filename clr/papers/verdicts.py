@@ -1,41 +1,49 @@
 """What runs say: the summary of an arm's accuracies, and the verdict on a claim.
 
 The rule. A claim compares two arms of one experiment. The runs give a 95 % interval for the
-difference of the mean final test accuracies (Welch's, from the spread over the seeds of each
-arm; paired if two iterations of the same runs are compared). With a margin m,
+difference of the mean final test accuracies: Welch's, from the spread over the seeds of each
+arm, or Student's for pairs, where the runs of both arms have the same weights (two moments of
+the same runs, or two tests of the same training). The verdict follows from the interval and the
+margin m of the claim.
 
-- "better than" is reproduced when the whole interval is above 0, and not reproduced when its
-  upper end is below m and its lower end is not above 0;
-- "not worse than" is reproduced when the whole interval is above -m, and not reproduced when it
-  is below -m;
-- "as good as" is reproduced when the whole interval is within m of 0, and not reproduced when
-  it is outside of that;
-- everything else is undecided. So is a claim with fewer runs than planned, a claim without an
-  interval (an arm has only one run, or the runs of each arm are all equal), and a claim with a
-  run that diverged (the result is then how many runs did).
+- "better than": better, when the interval is above 0 and not as a whole below m; gain below the
+  margin, when it is below m and not as a whole below 0; worse, when it is below 0.
+- "not worse than": not worse, when the interval is above -m; worse, when it is below -m.
+- "as good as": as good, when the interval is within m of 0; different, when it is outside of
+  that. Each end is a one-sided test at 5 %, so the interval is the 90 % interval.
+- "as published": the same for the runs of one arm and the accuracy that the paper publishes
+  for it.
+- Everything else is undecided. So is a claim with fewer runs than planned, and a claim without
+  an interval (an arm has only one run, or the runs of each arm are all equal).
 
-A question of ours is a claim that no paper makes, so it cannot be reproduced: its verdict is
-"yes" instead of "reproduced", and "no" instead of "not reproduced".
+A run that diverged counts against the claim of its arm. Where a larger share of the runs of the
+first arm diverged than of the second, the verdict on "better than" and "not worse than" is
+worse. Where a larger share of the second arm diverged, the claim holds if it holds for the runs
+that did not diverge, and is undecided if not. "as good as" and "as published" get the verdict
+different where the shares differ. Where the shares are equal, the runs that did not diverge are
+compared.
 
-With the verdict we report whether it survives Holm's correction for all claims of the
-experiment that have an interval, and whether the difference that the paper publishes lies in
-our interval.
+A claim holds when its verdict is better, not worse, as good or as published, and does not hold
+when it is gain below the margin, worse or different. A paper's claim that holds is reproduced.
+
+With the verdict we report whether it survives Holm's correction for the primary claims of the
+experiment (the claims of a paper, or all claims of an experiment without such claims), and
+whether the difference that the paper publishes lies in our 95 % prediction interval: where the
+difference of as many further runs as the paper averaged would lie.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isnan, nan
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # scipy.stats takes half a second to import
 
 from clr.papers import published
-from clr.papers.experiment import MARGIN, RELATIONS, Claim, Experiment
+from clr.papers.experiment import HOLDS, MARGIN, RELATIONS, Claim, Experiment
 from clr.printing import percent
 from clr.runs import Run
 
@@ -44,24 +52,39 @@ from clr.runs import Run
 class Summary:
     """The accuracies of several runs at one moment, fractions, and how many had diverged.
 
-    Runs that diverged at or before that moment are counted and not averaged.
+    Runs that diverged at or before that moment are counted and not averaged. Where an
+    experiment compares losses, they are losses in nats.
     """
 
     accuracies: tuple[float, ...]
     diverged: int = 0
 
     @classmethod
-    def of(cls, runs: Sequence[Run], at: int | None = None) -> Summary:
-        """The summary of `runs` at their end, or at iteration `at`.
+    def of(
+        cls, runs: Sequence[Run], at: int | None = None, column: str = "test_accuracy"
+    ) -> Summary:
+        """The summary of a column of `runs` at their end, or at iteration `at`.
 
         KeyError if a run was not tested at that iteration.
         """
-        if at is None:
-            found = [None if run.diverged else run.final_accuracy for run in runs]
-        else:
-            found = [run.accuracy_at(at) for run in runs]
+        found = [run.value(column, at) for run in runs]
         there = tuple(value for value in found if value is not None)
         return cls(there, len(found) - len(there))
+
+    @classmethod
+    def of_differences(cls, runs: Sequence[Run], minus: Sequence[Run], column: str) -> Summary:
+        """The summary of the differences at the end between runs with equal seeds.
+
+        Runs without a partner are left out; a pair of which one diverged counts as diverged.
+        """
+        others = {run.config.seed: run.value(column) for run in minus}
+        pairs = [
+            (run.value(column), others[run.config.seed])
+            for run in runs
+            if run.config.seed in others
+        ]
+        there = tuple(a - b for a, b in pairs if a is not None and b is not None)
+        return cls(there, len(pairs) - len(there))
 
     @property
     def n(self) -> int:
@@ -78,16 +101,24 @@ class Summary:
         """Their standard deviation; NaN for fewer than two."""
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else nan
 
-    def text(self, digits: int = 1) -> str:
-        """In print, in percent: '79.0 ± 0.3', '99.2 (1 of 2 diverged)' or 'not run'."""
+    def text(self, digits: int = 1, times: float = 100) -> str:
+        """In print, in percent: '79.0 ± 0.3', '99.2 (1 of 2 diverged)' or 'not run'.
+
+        `times` is 1 for losses, which are printed as they are.
+        """
         if not self.n:
             return "not run"
         rate = f" ({self.diverged} of {self.n} diverged)" if self.diverged else ""
-        return percent(self.mean, self.sd, digits) + rate
+        return percent(self.mean, self.sd, digits, times) + rate
 
 
-ANSWERS = {"reproduced": "yes", "not reproduced": "no"}  # to a question of ours
-LEVEL = 0.05  # the significance level of 95 % intervals
+LEVEL = 0.05  # the significance level of all tests
+# that of the interval that decides about a relation; equivalence takes two one-sided tests
+CONFIDENCE = dict.fromkeys(RELATIONS, 1 - LEVEL) | {
+    "as good as": 1 - 2 * LEVEL,
+    "as published": 1 - 2 * LEVEL,
+}
+OPEN = "undecided", "not run"  # verdicts that decide nothing
 
 
 def _without_spread(ours: Sequence[float], others: Sequence[float], paired: bool) -> bool:
@@ -98,18 +129,25 @@ def _without_spread(ours: Sequence[float], others: Sequence[float], paired: bool
     return max(map(np.ptp, spreads)) < 1e-12  # not 0, because of rounding
 
 
-def _test(ours, others, paired: bool, **how):
-    """Student's test of two moments of the same runs, or Welch's of two arms."""
-    with warnings.catch_warnings():
-        # scipy warns of an arm whose runs are all alike; the other one has spread
-        warnings.simplefilter("ignore", RuntimeWarning)
-        if paired:
-            return stats.ttest_rel(ours, others, **how)
-        return stats.ttest_ind(ours, others, equal_var=False, **how)
+def _difference(ours, others, paired: bool) -> tuple[float, float, float]:
+    """The difference of two means, its standard error, and its degrees of freedom.
+
+    As in Student's test of two moments of the same runs, or in Welch's of two arms.
+    """
+    if paired:
+        each = np.subtract(ours, others)
+        return each.mean(), np.sqrt(each.var(ddof=1) / len(each)), len(each) - 1
+    a, b = (np.var(arm, ddof=1) / len(arm) for arm in (ours, others))
+    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(others) - 1))
+    return np.mean(ours) - np.mean(others), np.sqrt(a + b), freedom
 
 
 def interval(
-    ours: Sequence[float], others: Sequence[float], *, paired: bool = False
+    ours: Sequence[float],
+    others: Sequence[float],
+    *,
+    paired: bool = False,
+    confidence: float = 1 - LEVEL,
 ) -> tuple[float, float]:
     """The 95 % interval of the difference of two means (Welch's; Student's, if in pairs).
 
@@ -117,58 +155,70 @@ def interval(
     """
     if _without_spread(ours, others, paired):
         return nan, nan
-    found = _test(ours, others, paired).confidence_interval(1 - LEVEL)
-    return float(found.low), float(found.high)
+    difference, error, freedom = _difference(ours, others, paired)
+    half = stdtrit(freedom, (1 + confidence) / 2) * error
+    return float(difference - half), float(difference + half)
 
 
-def decide(relation: str, low: float, high: float, margin: float = MARGIN) -> str:
-    """'reproduced', 'not reproduced' or 'undecided', from the difference's interval."""
-    if isnan(low):
-        return "undecided"
-    claimed = RELATIONS[relation]
-    least, most = (margin * each for each in claimed.allowed)
-    if least < low and high < most:
-        return "reproduced"
-    least, most = (margin * each for each in claimed.needed)
-    return "not reproduced" if high < least or most < low else "undecided"
+def prediction(
+    ours: Sequence[float], others: Sequence[float], averaged: tuple[int, int] = (1, 1)
+) -> tuple[float, float]:
+    """The 95 % prediction interval of the difference of one further run of each arm.
+
+    With `averaged`, of the means of so many further runs. As in Welch's test, each arm has a
+    spread of its own. (nan, nan) where `interval` is.
+    """
+    if _without_spread(ours, others, False):
+        return nan, nan
+    n = np.array([len(ours), len(others)])
+    parts = np.array([np.var(ours, ddof=1), np.var(others, ddof=1)]) * (
+        1 / n + 1 / np.array(averaged)
+    )
+    freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
+    half = np.sqrt(parts.sum()) * stdtrit(freedom, 1 - LEVEL / 2)
+    difference = np.mean(ours) - np.mean(others)
+    return float(difference - half), float(difference + half)
 
 
-def level(
+def verdict(
     relation: str,
     ours: Sequence[float],
     others: Sequence[float],
     margin: float = MARGIN,
     *,
     paired: bool = False,
-) -> float:
-    """The smallest significance level at which `decide` is not "undecided".
+) -> tuple[str, float]:
+    """The verdict, and its p-value, on a claim about arms whose larger values are better.
 
-    It is 0.05 if the 95 % interval just allows a verdict. In general, the interval at
-    1 - `level` just touches the limit of the range that the verdict needs. NaN without an
-    interval. Holm's correction is applied to these levels.
+    The p-value is the level at which the interval just touches the limit of the verdict's
+    range; that of "undecided" is the smallest one of the possible verdicts. Holm's correction
+    is applied to these values. NaN without an interval.
     """
     if _without_spread(ours, others, paired):
-        return nan
+        return "undecided", nan
+    sides = 1 if CONFIDENCE[relation] < 1 - LEVEL else 2
 
     def beyond(bound: float, side: str) -> float:
-        """Twice the p-value of a difference "greater" or "less" (`side`) than `bound`."""
+        """The p-value of a difference "greater" or "less" (`side`) than `bound`."""
         if np.isinf(bound):
-            return 0.0 if (bound < 0) == (side == "greater") else 1.0
-        shifted = np.subtract(ours, bound)
-        return 2 * float(_test(shifted, others, paired, alternative=side).pvalue)
+            return 0.0
+        difference, error, freedom = _difference(np.subtract(ours, bound), others, paired)
+        t = difference / error
+        p = float(stdtr(freedom, -t if side == "greater" else t))
+        return min(sides * p, 1.0)
 
-    claimed = RELATIONS[relation]
-    least, most = (margin * each for each in claimed.allowed)
-    within = max(beyond(least, "greater"), beyond(most, "less"))
-    least, most = (margin * each for each in claimed.needed)
-    outside = min(beyond(least, "less"), beyond(most, "greater"))
-    return min(within, outside, 1.0)
+    found = [
+        (word, max(beyond(margin * least, "greater"), beyond(margin * most, "less")))
+        for word, least, most in RELATIONS[relation]
+    ]
+    undecided = "undecided", min(p for _, p in found)
+    return next(((word, p) for word, p in found if p < LEVEL), undecided)
 
 
-def holm(levels: Sequence[float]) -> list[bool]:
+def holm(p_values: Sequence[float]) -> list[bool]:
     """Which of several verdicts survive Holm's correction; one without an interval does not."""
-    order = sorted((p, i) for i, p in enumerate(levels) if not isnan(p))
-    survive = [False] * len(levels)
+    order = sorted((p, i) for i, p in enumerate(p_values) if not isnan(p))
+    survive = [False] * len(p_values)
     for rank, (p, i) in enumerate(order):
         if p >= LEVEL / (len(order) - rank):
             break
@@ -176,158 +226,228 @@ def holm(levels: Sequence[float]) -> list[bool]:
     return survive
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A claim, the results of its two arms, and the verdict that follows.
+def made(runs: Iterable[Run]) -> dict[str, str]:
+    """The data sets and the devices of these runs, as text."""
+    each = list(runs)
+    return {
+        "data": "; ".join(sorted({run.config.source.title for run in each})) or "–",
+        "device": "; ".join(sorted({run.provenance["device"] for run in each})) or "–",
+    }
 
-    `low` and `high` bound the difference of the means, a fraction; NaN without an interval.
-    `planned` holds the numbers of runs that the claim's arms should have. `level` is that of
-    `clr.papers.verdicts.level`, and `survives` says whether the verdict survives Holm's
-    correction. `theirs` is the difference that the paper publishes, NaN where it does not
-    publish both accuracies. `looked`: one of the arms got more seeds after a first look.
+
+def or_none(value: float) -> float | None:
+    """The same value; None for NaN, which JSON does not have."""
+    return None if isnan(value) else value
+
+
+def judge(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[dict]:
+    """The verdicts on all claims of an experiment, one row of plain values per claim, in order.
+
+    `runs` are the experiment's, by arm. Every table, figure and file shows these rows. Lists
+    have one value per arm; None is a value that there is not.
+
+    The claim: claim (a sentence), arm and other (its two arms), statement (the paper's sentence
+    that it tests), experiment, protocol (CLR, SC or ours), paper (that the experiment is
+    about), breaks (the paper's conditions that the protocol breaks), source, control, primary,
+    written (before its runs, one arm known, or after them), relation, margin, command (that
+    trains its arms).
+    The runs: n, diverged, n_text ('5, 5', or '3 of 5, 5' while some are missing), ours (the
+    accuracies as text), data, device.
+    The comparison: difference, low and high (its interval; fractions or, for losses, nats),
+    confidence (of the interval), measure (accuracy or loss), points (the same as text).
+    The paper: theirs (the published accuracies as text), published_difference, predicted (the
+    two ends of our prediction interval), published (the difference as text, and whether this
+    interval contains it).
+    The verdict: verdict, holds (None if it is undecided), p, holm (whether the verdict survives
+    Holm's correction: yes, no, – where nothing is decided by a test, or secondary).
     """
-
-    claim: Claim
-    text: str
-    ours: Summary
-    others: Summary
-    low: float
-    high: float
-    planned: tuple[int, int]
-    level: float = nan
-    survives: bool = False
-    theirs: float = nan
-    looked: bool = False
-
-    @cached_property
-    def difference(self) -> float:
-        """The difference of the two means; NaN if an arm was not run or a run diverged."""
-        if self.ours.diverged or self.others.diverged:
-            return nan
-        return self.ours.mean - self.others.mean
-
-    @property
-    def word(self) -> str:
-        """'reproduced', 'not reproduced', 'undecided', or 'not run'.
-
-        For a question of ours, 'yes' and 'no' instead of the first two.
-        """
-        if not (self.ours.n and self.others.n):
-            return "not run"
-        if self.ours.n < self.planned[0] or self.others.n < self.planned[1]:
-            return "undecided"
-        word = decide(self.claim.relation, self.low, self.high, self.claim.margin)
-        return ANSWERS.get(word, word) if self.claim.control else word
-
-    @property
-    def decided(self) -> bool:
-        """Whether the verdict is neither 'undecided' nor 'not run'."""
-        return self.word not in ("undecided", "not run")
-
-    @property
-    def holm(self) -> str:
-        """Whether a decided claim survives Holm's correction, as text: 'yes', 'no' or '–'."""
-        return ("yes" if self.survives else "no") if self.decided else "–"
-
-    @property
-    def runs(self) -> str:
-        """The numbers of runs, as text: '5, 5', or '3 of 5, 5' while some are missing.
-
-        With '(second look)' where an arm got more seeds after its first ones had been seen.
-        """
-        counts = zip((self.ours.n, self.others.n), self.planned, strict=True)
-        said = ", ".join(f"{n} of {plan}" if n < plan else f"{n}" for n, plan in counts)
-        return said + " (second look)" * self.looked
-
-    @property
-    def published(self) -> str:
-        """The published difference in points and whether our interval contains it, as text."""
-        if isnan(self.theirs):
-            return "–"
-        said = f"{100 * self.theirs:+.{self.digits}f}"
-        if isnan(self.low):
-            return said
-        # published numbers are rounded
-        inside = self.low - 1e-9 <= self.theirs <= self.high + 1e-9
-        return f"{said} ({'inside' if inside else 'outside'})"
-
-    @property
-    def digits(self) -> int:
-        """The number of decimals, in points, that the claim's margin needs."""
-        return 1 if self.claim.margin >= 0.001 else 2
-
-    @property
-    def points(self) -> str:
-        """The difference in points of accuracy: '+1.2 [+0.3, +2.1]', or '–'."""
-        if isnan(self.difference):
-            return "–"
-        values = (self.difference, self.low, self.high)
-        text, low, high = (f"{100 * value:+.{self.digits}f}" for value in values)
-        return f"{text} (no interval)" if isnan(self.low) else f"{text} [{low}, {high}]"
+    numbers = published.of(experiment)
+    rows = [_row(experiment, claim, runs, numbers) for claim in experiment.claims]
+    primary = [row for row in rows if row["primary"]]
+    survive = holm([nan if row["p"] is None else row["p"] for row in primary])
+    for row, survives in zip(primary, survive, strict=True):
+        decided = row["holds"] is not None and row["p"] is not None
+        row["holm"] = ("yes" if survives else "no") if decided else "–"
+    return rows
 
 
-def _judge(
+def _row(
     experiment: Experiment,
     claim: Claim,
     runs: Mapping[str, Sequence[Run]],
-    numbers: pd.Series,
-) -> Verdict:
-    """The verdict on one claim from the experiment's runs by arm, before Holm's correction."""
-    ours, others = (Summary.of(runs.get(arm, ()), at) for arm, at in claim.moments)
-    found = Verdict(
-        claim,
-        experiment.text(claim),
-        ours,
-        others,
-        nan,
-        nan,
-        (experiment.plan(claim.arm), experiment.plan(claim.other)),
-        theirs=_published(numbers, claim),
-        looked=bool({claim.arm, claim.other} & set(experiment.second_look)),
+    numbers: pd.DataFrame,
+) -> dict:
+    """The verdict on one claim, before Holm's correction."""
+    sides = claim.sides[:1] if claim.relation == "as published" else claim.sides
+    arms = [arm for arm, *_ in sides]
+    tested = [
+        (runs.get(arm, ()), at, column)
+        for (arm, at, *_), column in zip(sides, experiment.columns(claim), strict=False)
+    ]
+    both = [
+        Summary.of_differences(each, runs.get(minus, ()), column)
+        if minus
+        else Summary.of(each, at, column)
+        for (each, at, column), (*_, minus) in zip(tested, sides, strict=True)
+    ]
+    n, planned = [each.n for each in both], [experiment.plan(arm) for arm in arms]
+    if claim.relation == "as published":
+        number = float(numbers["accuracy"][claim.arm])
+        values = [both[0].accuracies, (number,) * len(both[0].accuracies)]
+    elif experiment.paired(claim):
+        values = _pairs(*tested)
+    else:
+        values = [each.accuracies for each in both]
+    word, p, difference, low, high = _compared(experiment, claim, both, values)
+    if not all(n):
+        word = "not run"
+    elif any(each < plan for each, plan in zip(n, planned, strict=True)):
+        word = "undecided"
+    unit = _unit(experiment, claim)
+    return {
+        "claim": experiment.text(claim),
+        "verdict": word,
+        "holds": None if word in OPEN else word in HOLDS,
+        "holm": "secondary",
+        "points": _points(claim, both, (difference, low, high), *unit),
+        **_published(sides, numbers, values, unit[0]),
+        "ours": " / ".join(each.text(*unit) for each in both),
+        "n": n,
+        "n_text": ", ".join(
+            f"{each} of {plan}" if each < plan else f"{each}"
+            for each, plan in zip(n, planned, strict=True)
+        )
+        + " (second look)" * bool(set(arms) & set(experiment.second_look)),
+        "diverged": [each.diverged for each in both],
+        "difference": or_none(difference),
+        "low": or_none(low),
+        "high": or_none(high),
+        "confidence": CONFIDENCE[claim.relation],
+        "measure": experiment.measure,
+        "p": or_none(p),
+        "primary": experiment.primary(claim),
+        "experiment": experiment.name,
+        "protocol": experiment.protocol,
+        "paper": experiment.paper,
+        "breaks": list(experiment.breaks),
+        "arm": claim.arm,
+        "other": claim.other,
+        "relation": claim.relation,
+        "margin": claim.margin,
+        "statement": claim.statement,
+        "control": claim.control,
+        "source": claim.source,
+        "written": claim.written,
+        **made(run for arm in arms for run in runs.get(arm, ())),
+        "command": experiment.command(arms),
+    }
+
+
+def _pairs(*tested: tuple[Sequence[Run], int | None, str]) -> list[list[float]]:
+    """The values of two arms' runs with the same seed, without those that diverged."""
+    ours, others = (
+        {run.config.seed: run.value(column, at) for run in each} for each, at, column in tested
     )
-    if ours.diverged or others.diverged:
-        return found
-    both, paired = (ours.accuracies, others.accuracies), claim.arm == claim.other
-    low, high = interval(*both, paired=paired)
-    smallest = level(claim.relation, *both, claim.margin, paired=paired)
-    return replace(found, low=low, high=high, level=smallest)
+    seeds = [seed for seed in ours if None not in (ours[seed], others.get(seed))]
+    return [[each[seed] for seed in seeds] for each in (ours, others)]
 
 
-def _published(numbers: pd.Series, claim: Claim) -> float:
-    """The difference of the accuracies that a paper publishes for two arms' ends, or NaN."""
-    if claim.at is not None or claim.other_at is not None:
-        return nan
-    return float(numbers.get(claim.arm, nan) - numbers.get(claim.other, nan))
+def _compared(
+    experiment: Experiment, claim: Claim, both: Sequence[Summary], values: Sequence[Sequence]
+) -> tuple[str, float, float, float, float]:
+    """The verdict, its p-value, the difference of the means and the two ends of its interval.
+
+    NaN for a value that there is not.
+    """
+    failed = [each.diverged / max(each.n, 1) for each in both]
+    ours, others = failed if len(failed) == 2 else (*failed, 0.0)
+    equivalence = CONFIDENCE[claim.relation] < 1 - LEVEL
+    if ours > others or (equivalence and ours < others):
+        return "different" if equivalence else "worse", nan, nan, nan, nan
+    if not all(map(len, values)):
+        return "undecided", nan, nan, nan, nan
+    paired = experiment.paired(claim)
+    gains = values if experiment.measure == "accuracy" else values[::-1]
+    word, p = verdict(claim.relation, *gains, claim.margin, paired=paired)
+    if ours < others and word not in HOLDS:
+        word, p = "undecided", nan
+    ends = interval(*values, paired=paired, confidence=CONFIDENCE[claim.relation])
+    return word, p, float(np.mean(values[0]) - np.mean(values[1])), *ends
 
 
-def verdicts(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[Verdict]:
-    """The verdicts on all claims of an experiment, in order."""
-    numbers = published.of(experiment)["accuracy"]
-    found = [_judge(experiment, claim, runs, numbers) for claim in experiment.claims]
-    survive = holm([verdict.level for verdict in found])
-    return [replace(v, survives=each) for v, each in zip(found, survive, strict=True)]
+def _unit(experiment: Experiment, claim: Claim) -> tuple[int, float]:
+    """The number of decimals in print, and the factor to the unit: percent, or nats."""
+    if experiment.measure == "loss":
+        return 3, 1
+    return 1 if claim.margin >= 0.001 else 2, 100
+
+
+def _points(
+    claim: Claim, both: Sequence[Summary], values: Sequence[float], digits: int, times: float
+) -> str:
+    """The difference and its interval, as text: '+1.2 [+0.3, +2.1]'; losses are in nats.
+
+    '–' without a difference, or how many runs diverged if that is the reason.
+    """
+    if isnan(values[0]):
+        gone = [f"{each.diverged} of {each.n} diverged" for each in both if each.diverged]
+        return ", ".join(gone) or "–"
+    text, low, high = (f"{times * value:+.{digits}f}" for value in values)
+    if isnan(values[1]):
+        return f"{text} (no interval)"
+    confidence = CONFIDENCE[claim.relation]
+    said = f" ({100 * confidence:.0f} %)" if confidence < 1 - LEVEL else ""
+    return f"{text} [{low}, {high}]{said}"
+
+
+def _published(
+    sides: Sequence[tuple], numbers: pd.DataFrame, values: Sequence[Sequence], digits: int
+) -> dict:
+    """The published accuracies of the arms' ends, and whether our runs predict the difference.
+
+    That of one arm is the difference of the published accuracy from itself, 0.
+    """
+    theirs = [
+        float(numbers["accuracy"].get(arm, nan))
+        for arm, at, second, _ in sides
+        if at is None and not second
+    ]
+    if len(theirs) < len(sides) or any(map(isnan, theirs)):
+        return {
+            "theirs": "–",
+            "published_difference": None,
+            "predicted": None,
+            "published": "–",
+        }
+    difference = theirs[0] - theirs[-1]
+    averaged = [int(numbers["runs"][arm]) for arm, *_ in sides]
+    low, high = prediction(*values, (averaged[0], averaged[-1]))
+    said = f"{100 * difference:+.{digits}f}"
+    if not isnan(low):  # published numbers are rounded
+        inside = low - 1e-9 <= difference <= high + 1e-9
+        said += " (inside)" if inside else " (outside)"
+    return {
+        "theirs": " / ".join(percent(each, None, digits) for each in theirs),
+        "published_difference": difference,
+        "predicted": None if isnan(low) else [low, high],
+        "published": said,
+    }
+
+
+# columns that are not called like their key in a row of `judge`
+HEADS = {
+    "points": "difference",
+    "theirs": "paper",
+    "n_text": "n",
+    "holm": "Holm",
+    "source": "who says it",
+}
 
 
 def table(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """`verdicts` as text, one row per claim.
-
-    The columns are the verdict, the difference in points with its interval, the published
-    difference (only if the paper publishes both accuracies of a claim), n, whether the verdict
-    survives Holm's correction ("–" if it is undecided), and who says it.
-    """
-    rows = [
-        {
-            "claim": v.text,
-            "verdict": v.word,
-            "difference": v.points,
-            "published": v.published,
-            "n": v.runs,
-            "Holm": v.holm,
-            "who says it": v.claim.source,
-        }
-        for v in verdicts(experiment, runs)
-    ]
-    columns = ["claim", "verdict", "difference", "published", "n", "Holm", "who says it"]
+    """The rows of `judge` as text; "published" is left out where nothing is published."""
+    rows = judge(experiment, runs)
+    columns = ["claim", "verdict", "points", "published", "n_text", "holm", "written", "source"]
     if all(row["published"] == "–" for row in rows):
         columns.remove("published")
-    return pd.DataFrame(rows, columns=columns).set_index("claim")
+    return pd.DataFrame(rows, columns=columns).rename(columns=HEADS).set_index("claim")

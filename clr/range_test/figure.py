@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from clr.range_test.bounds import Bounds, smoothed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CURVE, HIGHEST = "#cc78bc", "#d55e00"  # of seaborn's palette for the colour-blind
 
@@ -27,6 +29,8 @@ def draw(
     column that is drawn unless the bounds were read off the loss. `ended` says how each curve
     ended.
     """
+    import matplotlib.pyplot as plt  # here: its import takes half a second per process
+
     if ax is None:
         _, ax = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
     colour = CURVE

@@ -9,12 +9,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -28,6 +27,9 @@ from clr.range_test.figure import draw
 from clr.range_test.loader import generators, is_known, is_used_up, same, seed_generator
 from clr.range_test.ramp import accuracy, follow, leads, tests, updates
 from clr.range_test.restore import first_of, restored
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,6 @@
 """Runs and their records, the stores that keep the records, and sweeps over many runs."""
 
-from clr.runs.form import NewerFormat
-from clr.runs.names import run_name
-from clr.runs.record import Run
-from clr.runs.store import Store
+from clr.runs.record import NewerFormat, Run, run_name
+from clr.runs.store import Store, export
 
-__all__ = ["NewerFormat", "Run", "Store", "run_name"]
+__all__ = ["NewerFormat", "Run", "Store", "export", "run_name"]

@@ -1,22 +1,74 @@
-"""A run and its record: two files, named after what was trained and on which data.
+"""A run and its record: a JSON file, named after what was trained and on which data.
 
-NAME.csv is the history; NAME.json holds the config, how the run ended, and where it was made.
+The file `DATA/MODEL/NAME.json` holds the config, the data, how the run ended, where it was made
+and, in lines of CSV, the history. NAME ends in a hash of the config and of the data; no path,
+device or number of threads is in it. A record is *whole* if `check` accepts it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+import stat
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass
+from functools import cache
 from math import sqrt
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from clr import checks, files
 from clr.printing import percent
-from clr.runs import files, form, names, provenance
-from clr.runs.form import NewerFormat
-from clr.training import RunConfig, Training
+from clr.runs import provenance
+from clr.training import RunConfig, Source, Training, columns
+from clr.training.config import DEFAULTS
+
+FORMAT = 2  # in format 1, the history was a CSV file beside the JSON file
+LARGEST = 16 * 2**20  # bytes; the history of `config.MOST_ROWS` rows takes less
+IN_RUNS = ". Set CLR_RUNS to another folder for runs"  # advice
+UPDATE = "it is not changed. Update the package, or set CLR_RUNS to another folder"  # advice
+
+
+class NewerFormat(ValueError):
+    """A record or checkpoint written by a newer version of this package."""
+
+
+# --- names and places ----------------------------------------------------------
+
+
+def recorded(config: RunConfig) -> dict:
+    """The config's values as they are hashed and recorded: an image folder without its path."""
+    return config.to_dict() | {"dataset": config.source.kind}
+
+
+def hashed_name(values: dict, fingerprint: str) -> str:
+    """The name of the record of a config with these `recorded` values.
+
+    Fields that have their default are left out of the hash, so a new field of `RunConfig`
+    changes no name.
+    """
+    short = {k: v for k, v in values.items() if v != DEFAULTS.get(k, MISSING)}
+    canonical = json.dumps([short, fingerprint], sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    parts = values["dataset"], values["model"], values["policy"]["policy"]
+    return "-".join([*parts, f"seed{values['seed']}", digest])
+
+
+def run_name(config: RunConfig, fingerprint: str) -> str:
+    """The record's file name, without suffix, on the data with that fingerprint."""
+    return hashed_name(recorded(config), fingerprint)
+
+
+def place(folder: Path, data: str, model: str, name: str) -> Path:
+    """Where in `folder` the record `name` lies; `data` is the name of the data set."""
+    return folder / re.sub(r"[^\w.-]", "-", data) / model / f"{name}.json"
+
+
+# --- the run -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +84,7 @@ class Run:
 
     @property
     def final_accuracy(self) -> float:
-        """Test accuracy at the end, a fraction."""
+        """Test accuracy at the end, a fraction; KeyError if the history has no accuracies."""
         return float(self.history["test_accuracy"].iloc[-1])
 
     @property
@@ -56,20 +108,35 @@ class Run:
 
     @property
     def outcome(self) -> str:
-        """As text: '97.2 %', '5.8 % (no better than chance)' or 'diverged at iteration 7'."""
+        """As text: '97.2 %', '5.8 % (no better than chance)' or 'diverged at iteration 7'.
+
+        'test loss 1.234' if the history has no accuracies.
+        """
         if self.diverged:
             return self.ended
+        if "test_accuracy" not in self.history:
+            return f"test loss {self.history['test_loss'].iloc[-1]:.3f}"
         said = " (no better than chance)" if self.at_chance else ""
         return f"{percent(self.final_accuracy)} %{said}"
 
-    def accuracy_at(self, iteration: int) -> float | None:
-        """Test accuracy at an iteration, a fraction; None if the run had diverged by then.
+    def value(self, column: str = "test_accuracy", at: int | None = None) -> float | None:
+        """A column of the history at an iteration (None: at the end).
 
-        KeyError if the run was not tested there.
+        None if the run had diverged by then. KeyError if the run was not tested there.
         """
-        if self.diverged and iteration >= int(self.ended.split()[-1]):
+        if self.diverged and (at is None or at >= int(self.ended.split()[-1])):
             return None  # the last row is a test of what the divergence left
-        return float(self.history.set_index("iteration")["test_accuracy"].loc[iteration])
+        values = self.history.set_index("iteration")[column]
+        return float(values.iloc[-1] if at is None else values.loc[at])
+
+    def accuracy_at(self, iteration: int) -> float | None:
+        """Test accuracy at an iteration, a fraction; as `value`."""
+        return self.value("test_accuracy", iteration)
+
+
+def as_csv(history: pd.DataFrame) -> str:
+    """A history as the text whose lines are in its record; no digit is lost."""
+    return history.to_csv(index=False, lineterminator="\n")
 
 
 def save(training: Training, folder: Path, seconds: float, commit: str | None) -> Run:
@@ -77,12 +144,13 @@ def save(training: Training, folder: Path, seconds: float, commit: str | None) -
 
     `seconds` is its duration, and `commit` names the code that trained it.
     """
-    data, config = training.data, training.config
-    path = folder / (names.run_name(config, data.fingerprint) + ".json")
-    history = training.history.to_csv(index=False, lineterminator="\n").encode()
-    record = {
-        "format": form.FORMAT,
-        "config": names.describe(config),
+    data, config, history = training.data, training.config, training.history
+    text, final = as_csv(history), {}
+    if "test_accuracy" in history:
+        final["final_accuracy"] = float(history["test_accuracy"].iloc[-1])
+    values = {
+        "format": FORMAT,
+        "config": recorded(config),
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,
@@ -91,31 +159,234 @@ def save(training: Training, folder: Path, seconds: float, commit: str | None) -
             "classes": len(data.classes),
         },
         "ended": training.ended,
-        "final_accuracy": float(training.history["test_accuracy"].iloc[-1]),
-        "history_sha256": hashlib.sha256(history).hexdigest(),
+        **final,
+        "history_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "provenance": provenance.of(seconds, str(training.device), commit),
+        "history": text.splitlines(),
     }
-    files.write(path.with_suffix(".csv"), history, files.FOR_RUNS)
-    files.write(path, (json.dumps(record, indent=1) + "\n").encode(), files.FOR_RUNS)
+    name = run_name(config, data.fingerprint)
+    path = place(folder, data.name, config.model, name)
+    files.write(path, as_json(values), IN_RUNS)
     return load(path)
 
 
-def parse(path: Path, content: bytes, history: bytes) -> Run:
-    """The run of a record's JSON and CSV, whose JSON lies at `path` or is to be written there.
+def as_json(values: dict) -> bytes:
+    """The content of a record's file."""
+    return (json.dumps(values, indent=1) + "\n").encode()
 
-    This decides whether a record is whole. Raises ValueError, saying what is wrong, if it is
-    not, and NewerFormat if a newer version wrote it.
-    """
-    config, values = form.head(path.stem, content)
-    table = form.history(config, values, history)
-    return Run(config, table, values["ended"], values["data"], values["provenance"], path)
+
+# --- reading -------------------------------------------------------------------
 
 
 def load(path: Path) -> Run:
     """Read a record; ValueError, naming the file, if it is not whole or has a newer format."""
+    with named(f"the record {path}", "cannot be used", UPDATE):
+        state = _state(path)
+        values, (config, history) = _values(path, state), _checked(path, state)
+    data, made = dict(values["data"]), dict(values["provenance"])
+    return Run(config, pd.DataFrame(history), values["ended"], data, made, path)
+
+
+def data_of(path: Path) -> dict:
+    """The name, fingerprint and size of a record's data; ValueError as in `load`."""
+    with named(f"the record {path}", "cannot be used", UPDATE):
+        return _values(path, _state(path))["data"]
+
+
+def read(path: Path) -> bytes:
+    """The content of a file; ValueError if it is not a file, or is too large for a record."""
+    _state(path)
+    return path.read_bytes()
+
+
+@contextmanager
+def named(what: str, problem: str, advice: str):
+    """Raise any error about a record's content as a ValueError that names the record.
+
+    `problem` says what follows from the error, and `advice` what to do if a newer version wrote
+    the record (the error is a NewerFormat then).
+    """
     try:
-        return parse(path, path.read_bytes(), path.with_suffix(".csv").read_bytes())
+        yield
     except NewerFormat as error:
-        raise error.at(path) from None
-    except (ValueError, OSError) as error:
-        raise ValueError(f"the record {path} cannot be used: {error}") from error
+        raise NewerFormat(f"{what} {error}; {advice}") from None
+    except KeyError as error:
+        raise ValueError(f"{what} {problem}: it has no {error}") from error
+    except RecursionError:
+        raise ValueError(f"{what} {problem}: its JSON is nested too deeply") from None
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise ValueError(f"{what} {problem}: {error}") from error
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes whenever a file is written again."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is not a file")
+    if found.st_size > LARGEST:
+        raise ValueError(f"it has {found.st_size:,} bytes; a record has at most {LARGEST:,}")
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@cache  # a file is read once, until it changes
+def _values(path: Path, state: tuple[int, ...]) -> dict:
+    return parse(path.read_bytes())
+
+
+@cache
+def _checked(path: Path, state: tuple[int, ...]) -> tuple[RunConfig, dict[str, np.ndarray]]:
+    return check(path.stem, _values(path, state))
+
+
+# --- what 'whole' means: these functions raise any error, for `named` ------------
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"{name} must be a text without control characters; got {value!r}")
+    return value
+
+
+def _text_or_none(name: str, value: object) -> str | None:
+    return None if value is None else _text(name, value)
+
+
+def _sha256(name: str, value: object) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", _text(name, value)):
+        raise ValueError(f"{name} must be a sha256 in hex, 64 digits; got {value!r}")
+    return value
+
+
+def _accuracy(name: str, value: object) -> float:
+    return checks.real(name, value, 0, 1, "a fraction, from 0 to 1")
+
+
+def _data_name(name: str, value: object) -> str:
+    """Check the name of a data set in a record; an image folder has its name, not its path."""
+    folder = Source.parse(value).folder
+    if folder is not None and (folder.name == ".." or value != f"folder:{folder.name}"):
+        raise ValueError(f"{name} must hold no path; got {value!r}")
+    return value
+
+
+Checks = dict[str, Callable[[str, object], object]]
+TOP: Checks = {"history_sha256": _sha256, "final_accuracy": _accuracy}
+DATA: Checks = {
+    "name": _data_name,
+    "fingerprint": _sha256,
+    "train": checks.whole,
+    "test": checks.whole,
+    "classes": checks.whole,
+}
+PROVENANCE: Checks = {
+    "seconds": checks.rate,
+    "device": _text,
+    "threads": checks.whole,
+    "python": _text,
+    "torch": _text,
+    "numpy": _text,
+    "commit": _text_or_none,
+    "written": _text,
+    "processor": _text_or_none,
+    "instructions": _text,
+    "tf32": checks.flag,
+    "cores": checks.whole_or_none,
+}
+# what older records, or those without accuracies, can lack
+OPTIONAL = {"final_accuracy", "classes", "processor", "instructions", "tf32", "cores"}
+
+
+def _check_each(values: dict, wanted: Checks):
+    for name, check_value in wanted.items():
+        if name in values or name not in OPTIONAL:
+            check_value(name, values[name])
+
+
+def check_format(found: object, newest: int = FORMAT):
+    """NewerFormat if a format's number is above the newest one that this package reads."""
+    if checks.whole("format", found) > newest:
+        raise NewerFormat(
+            f"has format {found}, written by a newer version of this package, which reads up "
+            f"to {newest}"
+        )
+
+
+def parse(content: bytes) -> dict:
+    """The values of a record's JSON, of this format or of format 1, and its data checked."""
+    values = json.loads(content)
+    check_format(values["format"])
+    _check_each(values["data"], DATA)
+    return values
+
+
+def upgrade(values: dict, csv: bytes) -> dict:
+    """The values of a record of format 1, whose history is the content of a CSV file."""
+    return values | {"format": FORMAT, "history": csv.decode().splitlines()}
+
+
+def check(name: str, values: dict) -> tuple[RunConfig, dict[str, np.ndarray]]:
+    """The config and the history's columns of the record that is called `name`.
+
+    `values` are what `parse` gave. Raises an error, saying what is wrong, if the record is not
+    whole.
+    """
+    data, settings = values["data"], values["config"]
+    _check_each(values["provenance"], PROVENANCE)
+    _check_each(values, TOP)
+    kind = Source.parse(data["name"]).kind
+    checks.one_of("dataset", settings["dataset"], [kind])
+    config = RunConfig.from_dict(settings | {"dataset": data["name"]})
+    if name != (right := hashed_name(recorded(config), data["fingerprint"])):
+        raise ValueError(
+            f"it has another config or other data than its name says; it must be named {right}"
+        )
+    return config, _history(config, values)
+
+
+def _history(config: RunConfig, values: dict) -> dict[str, np.ndarray]:
+    """The columns of a record's history."""
+    lines, names = values["history"], columns(config)
+    text = "\n".join(lines) + "\n"
+    if hashlib.sha256(text.encode()).hexdigest() != values["history_sha256"]:
+        raise ValueError("its history does not have the recorded checksum")
+    if lines[:1] != [",".join(names)]:
+        raise ValueError(f"its history must have the columns {', '.join(names)}")
+    cells = [line.split(",") for line in lines[1:]]
+    _check_iterations(config, values["ended"], [row[0] for row in cells])
+    if {len(row) for row in cells} != {len(names)}:
+        raise ValueError(f"its history must have {len(names)} cells in each row")
+    rows = [[float(cell or "nan") for cell in row] for row in cells]
+    table = dict(zip(names, np.array(rows).T.copy(), strict=True))
+    for name in names:
+        if name.endswith("accuracy") and not ((table[name] >= 0) & (table[name] <= 1)).all():
+            raise ValueError(f"{name} must be a fraction, from 0 to 1, in each row")
+    if not (np.isfinite(table["lr"]) & (table["lr"] >= 0)).all():
+        raise ValueError("lr must be finite and at least 0 in each row")
+    if values["ended"] == "finished" and not np.isfinite(table["train_loss"][1:]).all():
+        raise ValueError("train_loss must be finite in each row of a finished run")
+    final = values.get("final_accuracy")
+    if final is not None and final != table["test_accuracy"][-1]:
+        raise ValueError(
+            f"final_accuracy is {final}, but its history ends with {table['test_accuracy'][-1]}"
+        )
+    return table | {"iteration": table["iteration"].astype(np.int64)}
+
+
+def _check_iterations(config: RunConfig, ended: object, found: list[str]):
+    """ValueError unless there is a row for each test up to the end, and no other."""
+    last = config.iterations
+    if ended != "finished":
+        diverged = re.fullmatch(r"diverged at iteration ([1-9]\d{0,15})", _text("ended", ended))
+        if not diverged or int(diverged[1]) > last:
+            raise ValueError(
+                "ended must be 'finished' or 'diverged at iteration N', with N from 1 to "
+                f"{last}; got {checks.shown(ended)}"
+            )
+        tests = -(-int(diverged[1]) // config.test_every)  # rounded up: the next test
+        last = min(tests * config.test_every, last)
+    before = range(0, last, config.test_every)
+    if found != [*map(str, before), str(last)]:
+        raise ValueError(
+            f"its history must have a row every {config.test_every} iterations from 0 to "
+            f"{last}; it has {len(found)}: {', '.join(found[:1] + found[-1:])}"
+        )

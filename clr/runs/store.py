@@ -10,25 +10,38 @@ names, and also finds the committed records in `data/runs`.
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
-import json
 import os
+import tarfile
 import time
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import lru_cache
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
+from clr import files
 from clr.paths import RECORDED, live_store
-from clr.runs import files, form, locks, names, provenance, record
-from clr.runs.form import NewerFormat
-from clr.runs.record import Run
-from clr.training import Dataset, RunConfig, Training, load
+from clr.runs import provenance, record
+from clr.runs.record import NewerFormat, Run
+from clr.training import Dataset, RunConfig, Training, columns, load
+
+CHECKPOINT_FORMAT = 1
+LARGEST = 64 * 2**20  # bytes of an archive, when it is unpacked
 
 load_once = lru_cache(maxsize=1)(load)  # the next run most often has the same data set
+
+
+class Locked(Exception):
+    """Another process is training the run."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,6 @@ class Store:
 
     folder: Path
     also: tuple[Path, ...] = ()
-    _seen: dict[Path, dict] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def usual(cls) -> Store:
@@ -63,8 +75,9 @@ class Store:
         A record that is not whole, or is of another config than its name says, is reported in
         a warning and never used. One from a newer version raises NewerFormat.
         """
-        for folder in (*self.also, self.folder):
-            path = folder / (names.run_name(config, fingerprint) + ".json")
+        name = record.run_name(config, fingerprint)
+        for folder in self._folders(config.model):
+            path = Path(folder, f"{name}.json")
             if path.exists():
                 try:
                     return record.load(path)
@@ -74,55 +87,45 @@ class Store:
                     warnings.warn(f"{error}; it is trained again", stacklevel=2)
         return None
 
-    def search(
-        self, config: RunConfig, *, other_data: bool = False, by_name: bool = False
-    ) -> Run | None:
+    def search(self, config: RunConfig, *, other_data: bool = False) -> Run | None:
         """The record of `config` on a data set with the name in `config`, or None.
 
         The data need not be on this machine: an image folder is identified by the last part of
-        its path. If the folder is on this machine, only a record made on exactly its images
-        counts, unless `by_name`. With `other_data`, the record of the same run on a data set
-        with another name. A record that is not whole is reported in a warning and left out.
+        its path. With `other_data`, the record of the same run on a data set with another name.
+        A record that is not whole is reported in a warning and left out.
         """
-        source = config.source
-        if source.kind == "folder" and not (other_data or by_name) and source.here():
-            return self.get(config, load_once(config.dataset).fingerprint)
-        for path in self._alike(config):
-            try:
-                run = record.load(path)
-            except ValueError as error:
-                warnings.warn(f"{error}; it is left out", stacklevel=2)
-                continue
-            if (run.config.source.name == source.name) != other_data:
+        name = config.source.name
+        for data, path in self._places(config):
+            if (data == name) != other_data and (run := _loaded(path)):
                 return run
         return None
 
-    def data_names(self, configs: Iterable[RunConfig]) -> set[str]:
-        """The names of all data sets on which there are records of these configs."""
-        return {head["data"] for config in configs for head in self._alike(config).values()}
-
-    def _alike(self, config: RunConfig) -> dict[Path, dict]:
-        """The heads of the records of the same config on any data, by path.
-
-        The JSON of each record is read only once; one that is not whole is reported each time.
-        """
-        wanted = _key(names.describe(config))
-        found = {}
-        part = f"-{config.model}-{config.policy.name}-seed{config.seed}-"
-        for folder in (*self.also, self.folder):
-            files_here = os.listdir(folder) if folder.is_dir() else []
-            alike = [name for name in files_here if part in name and name.endswith(".json")]
-            for path in (folder / name for name in sorted(alike)):
-                if path not in self._seen:
-                    try:
-                        self._seen[path] = _head(path)
-                    except (ValueError, OSError) as error:
-                        said = f"the record {path} cannot be used: {error}; it is left out"
-                        warnings.warn(said, stacklevel=3)
-                        continue
-                if self._seen[path]["key"] == wanted:
-                    found[path] = self._seen[path]
+    def by_data(self, config: RunConfig) -> dict[str, Run]:
+        """The records of `config` on any data, by the names of the data sets."""
+        found: dict[str, Run] = {}
+        for data, path in self._places(config):
+            if data not in found and (run := _loaded(path)):
+                found[data] = run
         return found
+
+    def _places(self, config: RunConfig) -> Iterator[tuple[str, Path]]:
+        """The records of `config` on any data: the data's names, and the paths."""
+        values, names = record.recorded(config), {}
+        for folder in self._folders(config.model):
+            there, every_data = _contents(folder)
+            for data, fingerprint in every_data:
+                if (data, fingerprint) not in names:
+                    kind = {"dataset": data.partition(":")[0]}
+                    name = record.hashed_name(values | kind, fingerprint)
+                    names[data, fingerprint] = f"{name}.json"
+                if (name := names[data, fingerprint]) in there:
+                    yield data, Path(folder, name)
+
+    def _folders(self, model: str) -> Iterator[str]:
+        """The folders of the records of a model on all data sets."""
+        for folder in (*self.also, self.folder):
+            for data in sorted(os.listdir(folder)) if folder.is_dir() else []:
+                yield os.path.join(folder, data, model)
 
     def train(
         self,
@@ -138,14 +141,15 @@ class Store:
 
         `data`: the data set, if it is loaded already. `device`: by default a GPU if there is
         one. A run that another process is training is waited for or, without `wait`, left to
-        it (raises `clr.runs.locks.Locked`).
+        it (raises `clr.runs.store.Locked`).
 
         A continued run ends bit-identical to one that was never interrupted, for the same
-        processor model, code and number of threads. Raises ValueError if `data` is another data
-        set than that of `config` or if the checkpoint is of another run, OSError if the store
+        processor model, code and number of threads. A checkpoint that is damaged or does not
+        fit the run is named in a warning, and the run starts again from iteration 0. Raises
+        ValueError if `data` is another data set than that of `config`, OSError if the store
         cannot be written, and whatever `clr.training.load` raises if there is no such data.
         """
-        data = data or load(config.dataset)
+        data = data or load_once(config.dataset)
         if data.name != config.source.name:
             raise ValueError(
                 f"data must be {config.source.name}, as in config; got {data.name}"
@@ -153,63 +157,264 @@ class Store:
         if run := self.get(config, data.fingerprint):
             return run
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        path = self.folder / names.run_name(config, data.fingerprint)
-        with locks.lock(path, wait=wait):
+        name = record.run_name(config, data.fingerprint)
+        path = record.place(self.folder, data.name, config.model, name).with_suffix("")
+        with _locked(path, wait):
             if run := self.get(config, data.fingerprint):
                 return run  # trained while we waited
-            return _train(Training(config, data, device), path, progress, checkpoint_seconds)
+            training = Training(config, data, device)
+            return self._train(training, path, progress, checkpoint_seconds)
 
+    def _train(
+        self, training: Training, path: Path, progress: bool | None, every: float
+    ) -> Run:
+        """Train to the end, from a checkpoint if there is one; save one every `every` s."""
+        checkpoint, start = path.with_name(path.name + ".checkpoint"), time.monotonic()
+        training, before, commits = _continued(training, checkpoint)
+        commits = [*dict.fromkeys([*commits, provenance.commit()])]
 
-def _key(values: dict) -> str:
-    """A config without its data set, as text."""
-    return json.dumps(names.content(values) | {"dataset": None}, sort_keys=True)
+        def keep(state: dict):
+            try:
+                _save(checkpoint, state, before + time.monotonic() - start, commits)
+            except OSError as error:  # the run goes on, and the checkpoint before is there
+                warnings.warn(f"no checkpoint: {error}", stacklevel=2)
 
-
-def _head(path: Path) -> dict:
-    """The key and the data's name of a record; ValueError or OSError if it cannot be used."""
-    config, values = form.head(path.stem, path.read_bytes())
-    return {"key": _key(names.describe(config)), "data": values["data"]["name"]}
-
-
-def _train(training: Training, path: Path, progress: bool | None, every: float) -> Run:
-    """Train to the end, from a checkpoint if there is one; save one every `every` seconds."""
-    checkpoint = path.with_name(path.name + ".checkpoint")
-    before, start = 0.0, time.monotonic()
-    commits = [provenance.commit()]
-    if content := files.read_sealed(checkpoint):
-        state = torch.load(io.BytesIO(content), map_location=training.device, weights_only=True)
         try:
-            form.check_format(state["format"])
-        except NewerFormat as error:
-            raise error.at(checkpoint) from None
-        try:
-            training.load_state_dict(state["training"])
-        except ValueError as error:
-            raise ValueError(f"{checkpoint} cannot be continued: {error}") from None
-        before = state["seconds"]
-        commits = [*dict.fromkeys([*state.get("commits", []), *commits])]
-
-    def keep(state: dict):
-        seconds = before + time.monotonic() - start
-        buffer = io.BytesIO()
-        values = {"format": form.FORMAT, "training": state, "seconds": seconds}
-        torch.save(values | {"commits": commits}, buffer)
-        try:
-            files.write_sealed(checkpoint, buffer.getvalue())
-        except OSError as error:  # the run goes on, and the checkpoint before is still there
-            warnings.warn(f"no checkpoint: {error}", stacklevel=2)
-
-    try:
-        training.run(progress=progress, checkpoint=keep, checkpoint_seconds=every)
-    except KeyboardInterrupt as stop:
-        print(f"{path.name}: {stop or 'stopped'}; the same command goes on from there")
-        raise
-    try:
+            training.run(progress=progress, checkpoint=keep, checkpoint_seconds=every)
+        except KeyboardInterrupt as stop:
+            said = f"{path.name}: {stop or 'stopped'}; the same command goes on from there"
+            print(said)
+            raise KeyboardInterrupt(said) from None
         seconds = before + time.monotonic() - start
         made_by = ", ".join(filter(None, commits)) or None
-        run = record.save(training, path.parent, seconds, made_by)
-    except OSError:
-        keep(training.state_dict())  # if this can be written, no step is lost
+        try:
+            run = record.save(training, self.folder, seconds, made_by)
+        except OSError:
+            keep(training.state_dict())  # if this can be written, no step is lost
+            raise
+        checkpoint.unlink(missing_ok=True)
+        return run
+
+    def add(self, source: Path) -> tuple[int, int]:
+        """Add the records of an exported file, or of a folder; how many were (new, known).
+
+        The records can have the form of two files, NAME.json and NAME.csv, that older versions
+        wrote. A record in the store that is not whole counts as new and is replaced. Raises
+        ValueError, and writes nothing, if `source` holds no record, is too large, if it or a
+        record in it is not whole, or if the store holds another history of a record. Raises
+        NewerFormat if a newer version wrote a record in `source` or in the store.
+        """
+        new, known = {}, 0
+        for name, values, history in _records(source):
+            data, model = values["data"]["name"], values["config"]["model"]
+            path = record.place(self.folder, data, model, name)
+            try:
+                there = record.load(path)
+            except NewerFormat:
+                raise
+            except ValueError:
+                new[path] = record.as_json(values)
+                continue
+            if not all(np.array_equal(there.history[c], history[c], True) for c in history):
+                raise ValueError(
+                    f"{source}: another history of {name} is in {self.folder}; nothing was "
+                    "imported"
+                )
+            known += 1
+        for path, content in new.items():
+            files.write(path, content, record.IN_RUNS)
+        return len(new), known
+
+
+# --- finding -------------------------------------------------------------------
+
+
+def _loaded(path: Path) -> Run | None:
+    """The record at a path; None, and a warning, if it is not whole."""
+    try:
+        return record.load(path)
+    except ValueError as error:
+        warnings.warn(f"{error}; it is left out", stacklevel=3)
+        return None
+
+
+def _contents(folder: str) -> tuple[set[str], list[tuple[str, str]]]:
+    """The record files in a folder, and the data sets (name, fingerprint) that they are of."""
+    try:
+        changed = os.stat(folder).st_mtime_ns
+    except OSError:  # there is no such folder
+        return set(), []
+    # a folder can change twice within a tick of its clock, so a fresh time proves nothing
+    settled = time.time_ns() - changed > 3 * 10**9
+    return _listed(folder, changed) if settled else _listed.__wrapped__(folder, changed)
+
+
+@cache  # a folder is listed once, until it changes
+def _listed(folder: str, changed: int) -> tuple[set[str], list[tuple[str, str]]]:
+    there, every_data = {name for name in os.listdir(folder) if name.endswith(".json")}, set()
+    for name in sorted(there):
+        try:
+            data = record.data_of(Path(folder, name))
+            every_data.add((data["name"], data["fingerprint"]))
+        except ValueError as error:
+            warnings.warn(f"{error}; it is left out", stacklevel=5)
+    return there, sorted(every_data)
+
+
+# --- training ------------------------------------------------------------------
+
+
+@contextmanager
+def _locked(path: Path, wait: bool):
+    """Keep other processes away from a run; the system frees the lock when a process ends.
+
+    Waits for a lock that another process holds or, without `wait`, raises Locked. Raises
+    OSError if the folder cannot be written. Removes the temporary files that a process left
+    when it was killed while it wrote.
+    """
+    file = path.with_name(f".{path.name}.lock")
+    held = FileLock(file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise Locked(f"another process is training {path.name}") from None
+        print(f"another process is training {path.name}; waiting for it")
+        held.acquire()
+    except OSError as error:
+        raise files.not_written(file, error, record.IN_RUNS) from error
+    try:
+        for left in path.parent.glob(f".{path.name}.*.tmp"):
+            left.unlink(missing_ok=True)
+        yield
+    finally:
+        # it can be removed while it is held: a waiting process looks for the record next
+        with suppress(OSError):  # on Windows an open file cannot be removed, and release does
+            file.unlink()
+        held.release()
+
+
+def _save(checkpoint: Path, state: dict, seconds: float, commits: list[str | None]):
+    """Write a checkpoint, with a checksum in front."""
+    buffer = io.BytesIO()
+    values = {"format": CHECKPOINT_FORMAT, "training": state, "seconds": seconds}
+    torch.save(values | {"commits": commits}, buffer)
+    seal = hashlib.sha256(buffer.getvalue()).hexdigest().encode() + b"\n"
+    files.write(checkpoint, seal + buffer.getvalue(), record.IN_RUNS)
+
+
+def _continued(training: Training, checkpoint: Path) -> tuple[Training, float, list]:
+    """The training as its checkpoint left it, with its seconds so far and its commits.
+
+    Without one, or if it is damaged or does not fit, a training at iteration 0.
+    """
+    if not checkpoint.exists():
+        return training, 0.0, []
+    try:
+        seal, _, content = checkpoint.read_bytes().partition(b"\n")
+        if seal != hashlib.sha256(content).hexdigest().encode():
+            raise ValueError("it is damaged")
+        saved = torch.load(io.BytesIO(content), map_location=training.device, weights_only=True)
+        record.check_format(saved["format"], CHECKPOINT_FORMAT)
+        training.load_state_dict(saved["training"])
+        _check_fit(training)
+        return training, float(saved["seconds"]), list(saved["commits"])
+    except NewerFormat as error:
+        raise NewerFormat(f"{checkpoint} {error}; {record.UPDATE}") from None
+    except (MemoryError, torch.cuda.OutOfMemoryError):
         raise
-    files.remove_sealed(checkpoint)
-    return run
+    except Exception as error:  # PyTorch raises many kinds for a state that does not fit
+        warnings.warn(
+            f"{checkpoint} cannot be continued: {error}; the run starts again from the start",
+            stacklevel=2,
+        )
+        return Training(training.config, training.data, str(training.device)), 0.0, []
+
+
+def _check_fit(training: Training):
+    """ValueError unless rows and losses are those of the iteration that a training is at."""
+    config, rows, at = training.config, training.rows, training.iteration
+    tested = [*range(0, min(at, config.iterations), config.test_every)]
+    if at == config.iterations or at % config.test_every == 0:
+        tested.append(at)
+    if (
+        at > config.iterations
+        or [row[0] for row in rows] != tested
+        or {len(row) for row in rows} != {len(columns(config))}
+        or len(training.losses) != at - tested[-1]
+        or training.scheduler.last_epoch != at
+    ):
+        raise ValueError(f"its state does not fit iteration {at} of {config.iterations}")
+
+
+# --- moving records --------------------------------------------------------------
+
+
+def export(runs: Sequence[Run], file: Path):
+    """Write the records of `runs` into one archive, whole or not at all."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for run in runs:
+            content, info = run.path.read_bytes(), tarfile.TarInfo(run.path.name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    files.write(file, buffer.getvalue())
+
+
+def _records(source: Path) -> Iterator[tuple[str, dict, dict[str, np.ndarray]]]:
+    """The name, values and history of each record in a folder or an exported file."""
+    found: dict[str, bytes] = {}
+    try:
+        for file, content in _in_folder(source) if source.is_dir() else _in_archive(source):
+            if found.setdefault(file, content) != content:
+                raise ValueError(f"it holds two different files {file}")
+    except (ValueError, OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise ValueError(
+            f"{source} cannot be read as exported records; nothing was imported: {error}"
+        ) from error
+    if not found:
+        raise ValueError(f"{source} holds no records; nothing was imported")
+    for name in sorted({file.rpartition(".")[0] for file in found}):
+        what, problem = f"{source}: the record {name!r}", "is not whole; nothing was imported"
+        with record.named(what, problem, "nothing was imported. Update the package"):
+            if Path(name).name != name:
+                raise ValueError("its name must hold no path")
+            values = record.parse(found[f"{name}.json"])
+            if values["format"] < record.FORMAT:
+                values = record.upgrade(values, found[f"{name}.csv"])
+            _, history = record.check(name, values)
+        yield name, values, history
+
+
+def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The names and contents of the record files below a folder."""
+    for path in sorted(folder.rglob("*.json")):
+        yield path.name, record.read(path)
+        if path.with_suffix(".csv").exists():  # as older versions wrote it
+            yield path.with_suffix(".csv").name, record.read(path.with_suffix(".csv"))
+
+
+def _in_archive(file: Path) -> Iterator[tuple[str, bytes]]:
+    """The names and contents of the files in a tar archive that gzip has compressed.
+
+    `tarfile` itself reserves the memory that a member asks for, and never ends with some
+    archives. So the archive is unpacked here, up to `LARGEST` bytes, and read header by header.
+    """
+    if not file.is_file():
+        raise ValueError("it is neither a file nor a folder")
+    with gzip.open(file) as packed:
+        content = packed.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"unpacked, it has more than {LARGEST:,} bytes")
+    start = 0
+    while any(header := content[start : start + tarfile.BLOCKSIZE]):
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        start += tarfile.BLOCKSIZE
+        if not 0 <= info.size <= len(content) - start:
+            raise ValueError(f"{info.name} has {info.size:,} bytes, more than there are")
+        if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            yield info.name, content[start : start + info.size]
+        elif info.type not in (tarfile.XHDTYPE, tarfile.XGLTYPE):  # times, owners
+            raise ValueError(f"{info.name} is not a file")
+        start += -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE

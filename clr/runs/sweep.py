@@ -1,54 +1,74 @@
-"""Many runs at once, on a `concurrent.futures.Executor`.
+"""Many runs at once: every worker goes over the same list, and the store says what is left.
 
-The default is a pool of processes on this machine; the executor of a `dask.distributed`
-client does the same on a cluster. If a worker dies, another one continues its run from the
-checkpoint.
+A worker trains each run of the list that is neither recorded nor locked by another worker. If a
+worker dies, the system frees its lock, and another worker continues the run from its
+checkpoint. Two sweeps on one store share their work in the same way.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import _thread
+import json
+import logging
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Collection
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import closing, suppress
+from pathlib import Path
 
-import psutil
 import torch
 
-from clr import interrupts
+from clr.paths import ROOT
 from clr.printing import duration
-from clr.runs import locks
-from clr.runs.store import Store, load_once
+from clr.runs.store import Locked, Store, load_once
 from clr.training import RunConfig, Source
 
-_stopped = False  # in a worker: after Ctrl-C, the runs that are still queued do not start
+PATIENCE = 60  # seconds that a worker has to save its run before it is ended
+
+Outcomes = Iterator[tuple[int, dict]]  # a run's place in the list, and how it ended
 
 
-def train(
-    config: dict, store: Store, device: str | None, progress: bool | None, wait: bool
-) -> tuple[str, float]:
-    """Train one run, in a worker; returns (its outcome as text, seconds), all plain values.
+def run(
+    configs: Sequence[tuple[str, RunConfig]],
+    store: Store,
+    *,
+    device: str | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
+) -> int:
+    """Train the labelled configs, printing a line per run; returns how many failed.
 
-    Raises `clr.runs.locks.Locked` if another process trains the run, unless `wait` is True.
+    One run at a time is trained in this process. For more at a time, `jobs` workers are
+    started, or the workers of a dask scheduler are used, whose address is `scheduler`. At
+    KeyboardInterrupt the workers first save their runs (on a cluster they finish them); a
+    second one kills them. Raises what `check` raises and, with a scheduler, ImportError without
+    the `cluster` extra, ValueError for a bad address, OSError if nothing answers there or if
+    the scheduler goes away.
     """
-    global _stopped
-    if _stopped:
-        raise KeyboardInterrupt
-    asked = RunConfig.from_dict(config)
-    try:
-        run = store.train(
-            asked, data=load_once(asked.dataset), device=device, progress=progress, wait=wait
-        )
-    except KeyboardInterrupt:
-        _stopped = True
-        raise
-    said = run.outcome if run.diverged else f"finished, {run.outcome}"
-    return said, run.provenance["seconds"]
+    plain = [config.to_dict() for _, config in configs]
+    datasets = sorted({config.dataset for _, config in configs})
+    if scheduler:
+        client = _connect(scheduler)
+        jobs = sum(client.nthreads().values())
+        outcomes = _on_dask(client, datasets, plain, store, device)
+    else:
+        check(datasets, device)
+        jobs = min(jobs, len(configs))
+        if jobs == 1:
+            outcomes = work(plain, store, device, progress=None)
+        else:
+            outcomes = _in_processes(jobs, plain, store, device)
+    lines = _Lines(configs, jobs)
+    with closing(outcomes):
+        for number, outcome in outcomes:
+            lines.add(number, outcome)
+    return lines.failures()
 
 
 def check(datasets: Collection[str], device: str | None):
@@ -70,42 +90,141 @@ def check(datasets: Collection[str], device: str | None):
             load_once(name)
 
 
-def _watch(parent: int):
-    """End this worker, after a checkpoint, when its parent process has ended."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+def attempt(
+    config: dict, store: Store, device: str | None, progress: bool | None, wait: bool
+) -> dict | None:
+    """Train a run and say how it ended, in plain values; None if another worker trains it.
 
-
-def _start_worker(threads: int, parent: int):
-    torch.set_num_threads(threads)
-    if os.name != "nt":
-        os.setsid()  # Ctrl-C goes only to the parent, which sends it on once
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def pool(jobs: int) -> Executor:
-    """`jobs` processes on this machine.
-
-    Each has OMP_NUM_THREADS threads (its first number) or, without that, its share of the cores
-    that this process may use.
+    With `wait`, a run that another worker trains is waited for.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or 0)  # "4,2" is legal
-    threads = threads or max(1, torch.get_num_threads() // jobs)
-    return ProcessPoolExecutor(
-        jobs,
-        multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(threads, os.getpid()),
-    )
+    try:
+        asked = RunConfig.from_dict(config)
+        data = load_once(asked.dataset)
+        run = store.train(asked, data=data, device=device, progress=progress, wait=wait)
+    except Locked:
+        return None
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"[:500]}
+    said = run.outcome if run.diverged else f"finished, {run.outcome}"
+    return {"said": said, "seconds": run.provenance["seconds"]}
 
 
-def dask(address: str) -> tuple[Callable[[], Executor], int]:
-    """(function that makes executors on a dask scheduler's workers, number of runs at a time).
+def work(
+    configs: Sequence[dict], store: Store, device: str | None, progress: bool | None
+) -> Outcomes:
+    """Train what nobody else trains, again and again; at the end, wait for the others."""
+    left, wait = dict(enumerate(configs)), False
+    while left:
+        before = len(left)
+        for number, config in list(left.items()):
+            outcome = attempt(config, store, device, progress, wait)
+            if outcome is not None:
+                del left[number]
+                yield number, outcome
+                wait = False
+        wait = len(left) == before
 
-    `address` is tcp://HOST:PORT. Raises ImportError without the `cluster` extra, ValueError if
-    `address` is not an address, OSError if nothing answers there.
+
+# --- workers on this machine ---------------------------------------------------
+
+
+def threads(jobs: int) -> int:
+    """The threads of each of several workers.
+
+    OMP_NUM_THREADS (its first number) or, without that, the worker's share of the cores that
+    this process may use.
     """
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # "4,2" is legal
+    return int(said or 0) or max(1, torch.get_num_threads() // jobs)
+
+
+def _in_processes(
+    jobs: int, configs: Sequence[dict], store: Store, device: str | None
+) -> Outcomes:
+    """`work` in several processes of this machine.
+
+    They write their outcomes to one pipe, and their standard input is closed to stop them. The
+    system closes it, too, when this process is killed.
+    """
+    stores = [str(folder) for folder in (store.folder, *store.also)]
+    task = json.dumps([configs, stores, device]).encode() + b"\n"
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {"OMP_NUM_THREADS": str(threads(jobs)), "PYTHONPATH": path}
+    reading, writing = os.pipe()
+    workers: list[subprocess.Popen] = []
+    try:
+        for _ in range(jobs):
+            workers.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", "-c", "from clr.runs import sweep; sweep.worker()"],
+                    stdin=subprocess.PIPE,
+                    stdout=writing,
+                    env=os.environ | environment,
+                    # Ctrl-C goes to this process alone
+                    start_new_session=True,
+                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                )
+            )
+        os.close(writing)
+        for each in workers:
+            with suppress(BrokenPipeError):  # it has died
+                each.stdin.write(task)
+                each.stdin.flush()
+        dead: set[int] = set()
+        with open(reading, "rb") as outcomes:
+            for line in outcomes:  # until the last worker has ended
+                yield tuple(json.loads(line))
+                for each in workers:
+                    if each.poll() and each.pid not in dead:
+                        dead.add(each.pid)
+                        print("a worker died; the others continue its run", flush=True)
+    finally:
+        _stop(workers)
+
+
+def _stop(workers: Sequence[subprocess.Popen]):
+    """Let the workers save their runs and end; at KeyboardInterrupt, kill them."""
+    try:
+        for each in workers:
+            with suppress(BrokenPipeError):
+                each.stdin.close()
+        for each in workers:
+            each.wait()
+    except KeyboardInterrupt:
+        for each in workers:
+            each.kill()
+        raise
+
+
+def worker():
+    """What a process does that `run` has started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored in a script
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcomes = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a training prints
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        if not (task := sys.stdin.buffer.readline()):
+            return  # stopped already
+        configs, stores, device = json.loads(task)
+        folder, *also = map(Path, stores)
+        threading.Thread(target=_stop_when_input_ends, daemon=True).start()
+        for outcome in work(configs, Store(folder, tuple(also)), device, progress=False):
+            os.write(outcomes, json.dumps(outcome).encode() + b"\n")
+
+
+def _stop_when_input_ends():
+    """Interrupt the main thread when standard input is closed; end the process soon after."""
+    os.read(0, 1)
+    _thread.interrupt_main()
+    time.sleep(PATIENCE)
+    os._exit(1)
+
+
+# --- workers on a cluster ------------------------------------------------------
+
+
+def _connect(address: str):
+    """A client of the dask scheduler at tcp://HOST:PORT."""
     try:
         from distributed import Client
     except ImportError:
@@ -116,118 +235,69 @@ def dask(address: str) -> tuple[Callable[[], Executor], int]:
     found = re.fullmatch(r"tcp://[^/\s]+:(\d{1,5})", address)
     if not found or int(found[1]) > 65535:
         raise ValueError(f"--scheduler must be tcp://HOST:PORT; got {address!r}")
-    client = Client(address, timeout=10)
-    return lambda: client.get_executor(pure=False), sum(client.nthreads().values())
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # `run` says it once
+    return Client(address, timeout=10)
 
 
-class _Progress:
+def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Outcomes:
+    """Each run as a task of dask; those that another sweep trains are waited for at the end."""
+    from distributed import as_completed
+
+    left, wait = dict(enumerate(configs)), False
+    with client:
+        try:
+            client.submit(check, datasets, device, pure=False).result()
+            while left:
+                tasks = {
+                    client.submit(attempt, each, store, device, False, wait, pure=False): number
+                    for number, each in left.items()
+                }
+                for task in as_completed(tasks):
+                    if (outcome := task.result()) is not None:
+                        del left[tasks[task]]
+                        yield tasks[task], outcome
+                wait = True
+        except CancelledError:
+            raise ConnectionError(
+                f"the dask scheduler at {client.scheduler.address} is gone; the same command "
+                "goes on from there"
+            ) from None
+
+
+# --- what is printed -----------------------------------------------------------
+
+
+class _Lines:
     """Prints a line per run that ends, with an estimate of the time that is left."""
 
-    def __init__(self, configs: list[tuple[str, RunConfig]], jobs: int):
-        self.runs, self.jobs = len(configs), min(jobs, len(configs))
+    def __init__(self, configs: Sequence[tuple[str, RunConfig]], jobs: int):
+        self.configs, self.jobs = configs, min(jobs, len(configs))
         self.total = sum(config.iterations for _, config in configs)
-        self.ended, self.failures, self.done = 0, 0, 0
-        self.spent, self.begun = 0.0, time.monotonic()
+        self.ended: dict[int, dict] = {}
+        self.done, self.spent, self.begun = 0, 0.0, time.monotonic()
 
-    def failed(self, head: str, error: Exception):
-        self.ended, self.failures = self.ended + 1, self.failures + 1
-        print(f"{head}: FAILED, {type(error).__name__}: {error}", flush=True)
-
-    def finished(self, head: str, config: RunConfig, result: tuple[str, float]):
-        said, seconds = result
-        self.ended += 1
+    def add(self, number: int, outcome: dict):
+        """Print how a run ended, unless another worker has said it."""
+        before, (label, config) = self.ended.get(number), self.configs[number]
+        if before is not None and ("failed" in outcome or "said" in before):
+            return
+        self.ended[number] = outcome
+        head = f"{label} seed {config.seed}"
+        if "failed" in outcome:
+            print(f"{head}: FAILED, {outcome['failed']}", flush=True)
+            return
+        seconds = outcome["seconds"]
         self.done, self.spent = self.done + config.iterations, self.spent + seconds
         whole = self.spent / self.done * self.total / self.jobs
         rest = max(0, whole - (time.monotonic() - self.begun))
         print(
-            f"[{self.ended}/{self.runs}] {head}: {said} in {duration(seconds)}; "
-            f"about {duration(rest)} left",
+            f"[{len(self.ended)}/{len(self.configs)}] {head}: {outcome['said']} in "
+            f"{duration(seconds)}; about {duration(rest)} left",
             flush=True,
         )
 
-
-def run(
-    configs: list[tuple[str, RunConfig]],
-    make_executor: Callable[[], Executor],
-    store: Store,
-    *,
-    device: str | None = None,
-    progress: bool | None = False,
-    jobs: int = 1,
-    attempts: int = 3,
-) -> int:
-    """Train the labelled configs, printing a line per run; returns how many failed.
-
-    If a worker dies and the executor breaks, a new executor gets the unfinished runs; there are
-    at most `attempts` executors. Runs that another sweep is training are left to it, and waited
-    for at the end. `jobs` is the number of runs that the executor trains at a time; it is used
-    only to estimate the time left. At KeyboardInterrupt the running runs first save their
-    state.
-    """
-    left, lines = dict(enumerate(configs)), _Progress(configs, jobs)
-    store = Store(store.folder, store.also)  # without its cache: it is sent to the workers
-    for attempt in range(attempts):
-        executor, futures = make_executor(), {}
-        try:
-            broken = False
-            for number, (_, config) in left.items():
-                task = config.to_dict(), store, device, progress, attempt > 0
-                try:
-                    futures[executor.submit(train, *task)] = number
-                except BrokenProcessPool:  # a worker died before all runs were handed out
-                    broken = True
-                    break
-            died = _gather(futures, left, lines) or broken
-        except KeyboardInterrupt:
-            _stop(executor, futures)
-            raise
-        executor.shutdown()
-        if not left:
-            return lines.failures
-        if died:
-            print(
-                f"a worker died; {len(left)} runs continue from their checkpoints", flush=True
-            )
-        else:
-            print(f"another process trains {len(left)} runs; waiting for them", flush=True)
-    print(f"gave up after {attempts} attempts", flush=True)
-    return lines.failures + len(left)
-
-
-def _gather(futures: dict, left: dict, lines: _Progress) -> bool:
-    """Wait for all runs, remove the ended ones from `left`; returns whether a worker died."""
-    died = False
-    for future in as_completed(futures):
-        label, config = left[futures[future]]
-        head = f"{label} seed {config.seed}"
-        try:
-            lines.finished(head, config, future.result())
-        except BrokenProcessPool:
-            died = True
-            continue
-        except locks.Locked:
-            continue
-        except Exception as error:
-            lines.failed(head, error)
-        del left[futures[future]]
-    return died
-
-
-def _stop(executor: Executor, futures):
-    """Let the running workers save their state, and start no other run.
-
-    A second Ctrl-C kills the workers.
-
-    Runs on the workers of a cluster go on there.
-    """
-    for future in futures:
-        future.cancel()
-    ours = isinstance(executor, ProcessPoolExecutor)
-    children = psutil.Process().children() if ours else []
-    if os.name != "nt":  # on Windows the console has sent it to them
-        interrupts.tell(children, signal.SIGINT)
-    try:
-        executor.shutdown(wait=ours)
-    except KeyboardInterrupt:
-        interrupts.tell(children, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
-        raise
+    def failures(self) -> int:
+        """How many runs failed or, because all workers died, did not end."""
+        if left := len(self.configs) - len(self.ended):
+            print(f"all workers died; {left} runs are left", flush=True)
+        return left + sum("failed" in outcome for outcome in self.ended.values())

@@ -1,12 +1,12 @@
 """Training a network with a policy: from a `RunConfig` to a history."""
 
-from clr.training.batches import Batches
 from clr.training.config import RunConfig
-from clr.training.datasets import Dataset, Source, load
-from clr.training.loop import COLUMNS, VALIDATION, Training, columns
+from clr.training.data import Batches, Dataset, Source, load
+from clr.training.loop import COLUMNS, SECOND, VALIDATION, Training, columns
 
 __all__ = [
     "COLUMNS",
+    "SECOND",
     "VALIDATION",
     "Batches",
     "Dataset",

@@ -3,7 +3,8 @@
 The history has a row at iteration 0, every `test_every` iterations and at the
 end. A row's `lr` is what the optimizer holds at that iteration, read back from
 it; `train_loss` is the mean over the batches since the row before. Where the config
-keeps back validation images, a last column has the accuracy on them.
+keeps back validation images, a column has the accuracy on them. Where it asks for a second set
+of running statistics, two columns have loss and accuracy of the tests with these.
 """
 
 from __future__ import annotations
@@ -21,20 +22,30 @@ from tqdm import tqdm
 from clr.interrupts import noted
 from clr.scheduler import PolicyLR
 from clr.training import models, optim
-from clr.training.batches import Batches
-from clr.training.config import DEFAULTS, RunConfig
-from clr.training.datasets import Dataset
+from clr.training.config import RunConfig
+from clr.training.data import Batches, Dataset
 from clr.training.graph import Graphed
 from clr.training.memory import keep_large_blocks
 
 COLUMNS = ["iteration", "lr", "train_loss", "test_loss", "test_accuracy"]
 VALIDATION = "validation_accuracy"
+VALIDATION_LOSS = "validation_loss"  # for text, which is compared by its loss
+SECOND = ["second_test_loss", "second_test_accuracy"]
 GRAPHED_ON = ("cuda",)  # the devices on which an update is a CUDA graph
 
 
 def columns(config: RunConfig) -> list[str]:
     """The columns of the history of a run of `config`."""
-    return [*COLUMNS, VALIDATION] if config.validation_images else COLUMNS
+    of_text = config.source.kind == "text"
+    validation = [VALIDATION_LOSS, VALIDATION] if of_text else [VALIDATION]
+    validation = validation if config.validation_images else []
+    second = SECOND if config.second_bn_fraction is not None else []
+    return [*COLUMNS, *validation, *second]
+
+
+def _cross_entropy(outputs, labels, **options):
+    """Outputs of shape (N, classes), or (N, block, classes) for text."""
+    return F.cross_entropy(outputs.flatten(0, -2), labels.flatten(), **options)
 
 
 class Training:
@@ -53,8 +64,10 @@ class Training:
                 len(data.classes),
                 bn_fraction=config.bn_fraction,
                 ghost_batch=config.ghost_batch,
+                second_bn_fraction=config.second_bn_fraction,
             )
         self.model = model.to(device)
+        self.norms = [each for each in model.modules() if isinstance(each, models.BatchNorm)]
         groups = models.param_groups(self.model, config.weight_decay)
         self.optimizer = optim.build(config.optimizer, groups, config.momentum)
         self._update = self._one_update
@@ -68,12 +81,13 @@ class Training:
             seed=config.seed,
             shuffle=config.shuffle,
             flip=config.flip,
-            crop=config.crop,
             subtract_mean=config.subtract_mean,
             train_images=self._trained_on(),
         )
         self.rows: list[list[float]] = []
-        self.losses: list[torch.Tensor] = []
+        # one tensor, because a small tensor per step keeps freed memory from being used again
+        self._losses = torch.empty(0, device=self.device)
+        self._n_losses = 0
         self.ended: str | None = None
 
     def _trained_on(self) -> int | None:
@@ -101,6 +115,11 @@ class Training:
             self._update = Graphed(self._one_update)
 
     @property
+    def losses(self) -> torch.Tensor:
+        """The loss of each batch since the last row of the history."""
+        return self._losses[: self._n_losses]
+
+    @property
     def iteration(self) -> int:
         """How many steps have been taken."""
         return self.batches.iteration
@@ -113,27 +132,66 @@ class Training:
 
     def step(self):
         """One batch: loss, gradient, update, next rate."""
-        self.losses.append(self._update(*self.batches.draw()))
+        if self._n_losses == len(self._losses):
+            more = torch.empty(self.config.test_every, device=self.device)
+            self._losses = torch.cat([self._losses, more])
+        self._losses[self._n_losses] = self._update(*self.batches.draw())
+        self._n_losses += 1
         self.scheduler.step()
 
     def _one_update(self, *drawn):
         images, labels = self.batches.images(*drawn)
-        loss = F.cross_entropy(self._forward(images), labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self._gradients(images, labels)
+        if self.config.clip_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
         self.optimizer.step()
-        return loss.detach()
+        return loss
+
+    def _gradients(self, images, labels) -> torch.Tensor:
+        """Add the gradients of the batch's mean loss to the weights'; returns that loss.
+
+        On a CPU, the groups of a batch that are normalised separately are also computed one
+        after another. Their tensors then fit better into the processor's caches.
+        """
+        ghost = self.config.ghost_batch
+        if ghost is None or self.device.type != "cpu" or not self.norms:
+            loss = _cross_entropy(self._forward(images), labels)
+            loss.backward()
+            return loss.detach()
+        parts = len(images) // ghost
+        total = torch.zeros(())
+        for part in range(parts):
+            group = images[part::parts].contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(self._forward(group), labels[part::parts]) / parts
+            loss.backward()
+            total += loss.detach()
+            self._set_norms(counts=False)  # the running statistics are those of the first
+        self._set_norms(counts=True)
+        return total
+
+    def _set_norms(self, **attributes: bool):
+        for norm in self.norms:
+            for name, value in attributes.items():
+                setattr(norm, name, value)
 
     def evaluate(self) -> tuple[float, ...]:
-        """Mean loss and accuracy on the test set, then accuracy on validation images if any.
+        """The values of a row of the history, from test_loss on.
 
-        Accuracies are fractions.
+        Mean loss and accuracy on the test set, then accuracy on validation images if any (for
+        text, their loss before it), then loss and accuracy on the test set with the second
+        running statistics if any. Accuracies are fractions.
         """
         data, kept = self.data, self.config.validation_images
-        tested = self._measure(data.test_images, data.test_labels)
-        if not kept:
-            return tested
-        return *tested, self._measure(data.train_images[-kept:], data.train_labels[-kept:])[1]
+        found = [*self._measure(data.test_images, data.test_labels)]
+        if kept:
+            loss, accuracy = self._measure(data.train_images[-kept:], data.train_labels[-kept:])
+            found.extend([loss, accuracy] if data.is_text else [accuracy])
+        if self.config.second_bn_fraction is not None:
+            self._set_norms(tests_with_second=True)
+            found.extend(self._measure(data.test_images, data.test_labels))
+            self._set_norms(tests_with_second=False)
+        return tuple(found)
 
     @torch.inference_mode()
     def _measure(self, images, labels) -> tuple[float, float]:
@@ -144,15 +202,15 @@ class Training:
         size = 100 if self.device.type == "cpu" else 1000
         for some, theirs in zip(images.split(size), labels.split(size), strict=True):
             outputs = self._forward(self.data.as_input(some, self.config.subtract_mean))
-            total += F.cross_entropy(outputs, theirs, reduction="sum")
-            right += (outputs.argmax(1) == theirs).sum()
+            total += _cross_entropy(outputs, theirs, reduction="sum")
+            right += (outputs.argmax(-1) == theirs).sum()
         self.model.train()
-        n = len(labels)
+        n = labels.numel()
         return total.item() / n, right.item() / n
 
     def record(self):
         """Add a row to the history; sets `ended` at the end, or if a loss is not finite."""
-        losses = torch.stack(self.losses).double().cpu() if self.losses else torch.empty(0)
+        losses = self.losses.double().cpu()
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
             first = self.iteration - len(losses) + int(broken[0]) + 1
@@ -161,7 +219,7 @@ class Training:
         lr = self.optimizer.param_groups[0]["lr"]
         tested = self.evaluate()
         self.rows.append([self.iteration, float(lr), train_loss, *tested])
-        self.losses = []
+        self._n_losses = 0
         if self.ended is None and self.iteration and not math.isfinite(tested[0]):
             self.ended = f"diverged at iteration {self.iteration}"
         if self.iteration == self.config.iterations and self.ended is None:
@@ -237,17 +295,19 @@ class Training:
             "batches": self.batches.state_dict(),
             "rows": self.rows,
             "ended": self.ended,
-            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "losses": self.losses.clone(),
         }
 
     def load_state_dict(self, state: dict):
         """Continue from where `state` was saved; ValueError if it is from another run.
 
-        A field of `RunConfig` that did not exist when `state` was saved had its default. The
-        data are compared by their fingerprint: the folder of images may have been moved.
+        The data are compared by their fingerprint: the folder of images may have been moved.
         """
-        saved = DEFAULTS | state["config"] | {"dataset": None}, state["fingerprint"]
-        if saved != (self.config.to_dict() | {"dataset": None}, self.data.fingerprint):
+        try:
+            config = RunConfig.from_dict(state["config"] | {"dataset": self.config.dataset})
+        except TypeError:  # a newer version, with more fields, saved it
+            config = None
+        if (config, state["fingerprint"]) != (self.config, self.data.fingerprint):
             raise ValueError(f"the checkpoint is of another run: {state['config']}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -256,4 +316,5 @@ class Training:
         self.batches.load_state_dict(state["batches"])
         self.rows = [list(row) for row in state["rows"]]
         self.ended = state["ended"]
-        self.losses = list(state["losses"].to(self.device))
+        self._losses = state["losses"].to(self.device)
+        self._n_losses = len(self._losses)

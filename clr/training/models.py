@@ -1,6 +1,6 @@
 """The networks: Caffe's `cifar10_full`, the same with sigmoids and batch normalisation, Caffe's
-`lenet` with either of two kinds of first weights, residual networks of depth 6n + 2, and
-a small `mlp`.
+`lenet` with either of two kinds of first weights, residual networks of depth 6n + 2, a small
+`mlp`, and for text a small `transformer`.
 """
 
 from __future__ import annotations
@@ -86,6 +86,10 @@ class BatchNorm(nn.BatchNorm2d):
     normalised separately, as on a GPU of its own; the running statistics are those of the first
     group, as on GPU 0. Without `scale` no Scale layer follows, and the result has mean 0 and
     variance 1.
+
+    With `second`, another fraction, there is a second set of running statistics. A test uses it
+    where `tests_with_second` is True. A batch changes no running statistics while `counts` is
+    False.
     """
 
     def __init__(
@@ -94,11 +98,19 @@ class BatchNorm(nn.BatchNorm2d):
         fraction: float = 0.9,
         ghost: int | None = None,
         scale: bool = True,
+        second: float | None = None,
     ):
         super().__init__(channels, affine=scale)
-        self.fraction, self.ghost = fraction, ghost
+        self.fraction, self.ghost, self.second = fraction, ghost, second
+        self.counts, self.tests_with_second = True, False
+        if second is not None:
+            self.register_buffer("second_mean", torch.zeros(channels))
+            self.register_buffer("second_var", torch.ones(channels))
 
     def forward(self, x):
+        if not self.training and self.tests_with_second:
+            seen = self.second_mean, self.second_var
+            return F.batch_norm(x, *seen, self.weight, self.bias, eps=self.eps)
         if not self.training:
             return super().forward(x)
         n, channels = x.shape[:2]
@@ -111,14 +123,23 @@ class BatchNorm(nn.BatchNorm2d):
         zeros = torch.zeros(2, parts * channels, device=x.device, dtype=self.running_mean.dtype)
         mean, variance = zeros
         y = F.batch_norm(split, mean, variance, weight, bias, True, 1.0, self.eps)
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            # in float64, because in float32 the first share can be above 1
-            count = self.num_batches_tracked.double()
-            share = (1 - self.fraction) / (1 - self.fraction**count)
-            self.running_mean.lerp_(mean[:channels], share)
-            self.running_var.lerp_(variance[:channels], share)
+        if self.counts:
+            self._count(mean[:channels], variance[:channels])
         return y if parts == 1 else _below(y, parts)
+
+    @torch.no_grad()
+    def _count(self, mean, variance):
+        """Move the running statistics towards those of a batch."""
+        self.num_batches_tracked += 1
+        # in float64, because in float32 the first share can be above 1
+        count = self.num_batches_tracked.double()
+        averages = [(self.fraction, self.running_mean, self.running_var)]
+        if self.second is not None:
+            averages.append((self.second, self.second_mean, self.second_var))
+        for fraction, running_mean, running_var in averages:
+            share = (1 - fraction) / (1 - fraction**count)
+            running_mean.lerp_(mean, share)
+            running_var.lerp_(variance, share)
 
 
 class Cifar10FullSigmoidBN(nn.Module):
@@ -130,29 +151,35 @@ class Cifar10FullSigmoidBN(nn.Module):
     There is no Scale layer. All multipliers are 1, except that the linear layer's bias has no
     decay. Takes (N, channels, H, W), raw 0..255 pixels minus the mean image, and returns
     (N, classes).
-    `fraction` and `ghost` are `BatchNorm`'s; Caffe's own fraction is 0.999. ValueError for
-    images below 8 x 8 pixels.
+    `fraction`, `ghost` and `second` are `BatchNorm`'s; Caffe's own fraction is 0.999.
+    ValueError for images below 8 x 8 pixels.
+
+    With `scale` it is the version of Caffe's pull request 1965: normalisation is followed by a
+    scale and a shift per channel, and the convolutions have biases.
     """
 
     multipliers = {"ip1.bias": (1.0, 0.0)}
 
-    def __init__(self, image_shape=(3, 32, 32), classes: int = 10, **norm_options):
+    def __init__(
+        self, image_shape=(3, 32, 32), classes: int = 10, *, scale: bool = False, **norm_options
+    ):
         super().__init__()
         channels, height, width = image_shape
         if min(height, width) < 8:
             raise ValueError(
                 f"cifar10_full_sigmoid_bn takes images from 8x8 up; got {height}x{width}"
             )
-        norm = partial(BatchNorm, scale=False, **norm_options)
-        self.conv1 = nn.Conv2d(channels, 32, 5, padding=2, bias=False)
-        self.conv2 = nn.Conv2d(32, 32, 5, padding=2, bias=False)
-        self.conv3 = nn.Conv2d(32, 64, 5, padding=2, bias=False)
+        norm = partial(BatchNorm, scale=scale, **norm_options)
+        self.conv1 = nn.Conv2d(channels, 32, 5, padding=2, bias=scale)
+        self.conv2 = nn.Conv2d(32, 32, 5, padding=2, bias=scale)
+        self.conv3 = nn.Conv2d(32, 64, 5, padding=2, bias=scale)
         self.bn1, self.bn2, self.bn3 = norm(32), norm(32), norm(64)
         self.ip1 = nn.Linear(64 * _pooled(height) * _pooled(width), classes)
         layers = (self.conv1, 1e-4), (self.conv2, 0.01), (self.conv3, 0.01), (self.ip1, 0.01)
         for layer, std in layers:
             nn.init.normal_(layer.weight, std=std)
-        nn.init.zeros_(self.ip1.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x):
         x = torch.sigmoid(self.bn1(F.max_pool2d(self.conv1(x), 3, 2, ceil_mode=True)))
@@ -207,8 +234,8 @@ class ResNet(nn.Module):
 
     The stages have 16, 32 and 64 channels, as in the prototxt of the super-convergence paper
     (1708.07120), whose ResNet-56 has n = 9. As there, the convolutions' biases have twice the
-    rate and no decay, and batch normalisation's scale and shift are decayed. `fraction` and
-    `ghost` are the arguments of `BatchNorm`.
+    rate and no decay, and batch normalisation's scale and shift are decayed. `fraction`,
+    `ghost` and `second` are the arguments of `BatchNorm`.
     """
 
     def __init__(self, depth: int, image_shape=(3, 32, 32), classes: int = 10, **norm_options):
@@ -305,20 +332,79 @@ def _xavier(layer):
     nn.init.zeros_(layer.bias)
 
 
+class Transformer(nn.Module):
+    """A byte-level language model: a decoder of two layers with a width of 128.
+
+    Layers normalise before attention (four heads) and before an MLP with 512 units and GELU.
+    Positions are learned. The first weights are normal with a standard deviation of 0.02,
+    divided by the root of the number of additions on the way for those that add to the residual
+    stream, as in GPT-2; the last layer shares its weights with the embedding of the bytes.
+    Weight decay is for matrices of the layers alone. Takes bytes, int64 (N, block), and returns
+    (N, block, classes). 0.44 million parameters.
+    """
+
+    def __init__(self, block: int = 128, classes: int = 256, width: int = 128, layers: int = 2):
+        super().__init__()
+        self.bytes = nn.Embedding(classes, width)
+        self.positions = nn.Embedding(block, width)
+        self.layers = nn.ModuleList(_Layer(width) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                adds = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * layers) ** 0.5 if adds else 0.02)
+        self.multipliers = {
+            name: (1.0, 0.0)
+            for name, parameter in self.named_parameters()
+            if parameter.dim() < 2 or name in ("bytes.weight", "positions.weight")
+        }
+
+    def forward(self, x):
+        x = self.bytes(x) + self.positions.weight[: x.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        return F.linear(self.norm(x), self.bytes.weight)
+
+
+class _Layer(nn.Module):
+    """Causal attention and an MLP, each added to its input."""
+
+    def __init__(self, width: int, heads: int = 4):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x):
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.qkv(self.norm1(x)).chunk(3, -1)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
 _FIXED = {
     "cifar10_full": Cifar10Full,
     "lenet": LeNet,
     "lenet_msra": LeNetMSRA,
     "mlp": MLP,
 }
-NAMES = (
-    *_FIXED,
+WITH_BN = (
     "cifar10_full_sigmoid_bn",
+    "cifar10_full_sigmoid_bn_scaled",
     "resnet8",
     "resnet20",
     "resnet56",
     "resnet110",
 )
+OF_IMAGES = (*_FIXED, *WITH_BN)
+OF_TEXT = ("transformer",)
+NAMES = (*OF_IMAGES, *OF_TEXT)
 
 
 def build(
@@ -328,16 +414,23 @@ def build(
     *,
     bn_fraction: float = 0.9,
     ghost_batch: int | None = None,
+    second_bn_fraction: float | None = None,
 ) -> nn.Module:
     """The model `name` for images of shape (C, H, W), stored in memory with channels last.
 
-    `bn_fraction` and `ghost_batch` are for the networks with batch normalisation.
+    For text, `image_shape` is (bytes in a block,).
+
+    `bn_fraction`, `ghost_batch` and `second_bn_fraction` are for the networks with batch
+    normalisation.
     """
     checks.one_of("model", name, NAMES)
-    options = {"fraction": bn_fraction, "ghost": ghost_batch}
-    if name.startswith("resnet"):
+    options = {"fraction": bn_fraction, "ghost": ghost_batch, "second": second_bn_fraction}
+    if name in OF_TEXT:
+        model: nn.Module = Transformer(*image_shape, classes)
+    elif name.startswith("resnet"):
         model = ResNet(int(name.removeprefix("resnet")), image_shape, classes, **options)
-    elif name == "cifar10_full_sigmoid_bn":
+    elif name in WITH_BN:
+        options["scale"] = name.endswith("scaled")
         model = Cifar10FullSigmoidBN(image_shape, classes, **options)
     else:
         model = _FIXED[name](image_shape, classes)

@@ -19,6 +19,7 @@ from clr import checks
 from clr.policies import Policy
 
 DELTA = 1e-8  # Caffe's default `delta`
+CHUNK = 2**20  # iterations of a policy that are checked at a time
 
 
 class _Caffe(Optimizer):
@@ -131,7 +132,8 @@ def build(name: str, groups: list[dict], momentum: float) -> Optimizer:
     """The optimizer `name` of NAMES, with the update of Caffe's solver of that name.
 
     `momentum` is b1 for Adam and the decay for AdaDelta, and is not used by AdaGrad and
-    RMSProp (Caffe refuses it there). The scheduler sets the rate.
+    RMSProp (Caffe refuses it there). The scheduler sets the rate. "torch_sgd" and "adamw" are
+    PyTorch's; AdamW has b2 = 0.95, as is usual for language models.
     """
     return NAMES[checks.one_of("optimizer", name, NAMES)](groups, momentum)
 
@@ -140,9 +142,10 @@ def check_momentum_policy(name: str, policy: Policy, iterations: int) -> None:
     """ValueError unless that optimizer can take its momentum from `policy` to the end."""
     if name not in WITH_MOMENTUM:
         raise ValueError(f"momentum_policy must be None for {name}; got {policy!r}")
-    values = policy(np.arange(iterations + 1))
-    for t in (values.argmin(), values.argmax()):  # both find the first NaN, if there is one
-        checks.momentum(f"momentum_policy at iteration {t}", float(values[t]))
+    for start in range(0, iterations + 1, CHUNK):
+        values = policy(np.arange(start, min(start + CHUNK, iterations + 1)))
+        for i in (values.argmin(), values.argmax()):  # both find the first NaN, if any
+            checks.momentum(f"momentum_policy at iteration {start + i}", float(values[i]))
 
 
 WITH_MOMENTUM = ("sgd", "nesterov", "adam", "torch_sgd")
@@ -155,4 +158,5 @@ NAMES = {
     "adadelta": lambda groups, momentum: torch.optim.Adadelta(groups, rho=momentum, eps=DELTA),
     "adam": lambda groups, momentum: Adam(groups, betas=(momentum, 0.999)),
     "torch_sgd": lambda groups, momentum: torch.optim.SGD(groups, lr=0.0, momentum=momentum),
+    "adamw": lambda groups, momentum: torch.optim.AdamW(groups, betas=(momentum, 0.95)),
 }

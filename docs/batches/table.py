@@ -7,7 +7,7 @@ import pandas as pd
 
 columns = ["policy", "base_lr", "max_lr", "stepsize"]  # of the policies; others have fewer
 rows = []
-for path in Path("results/batch/runs").glob("*.json"):
+for path in Path("results/batch/runs").rglob("*.json"):
     record = json.loads(path.read_text())
     row = {name: record["config"]["policy"].get(name) for name in columns}
     row["iterations"] = record["config"]["iterations"]

@@ -58,12 +58,7 @@ def test_the_shell_grid_gives_what_the_python_grid_gives(folder):
     (folder / "papermill").chmod(0o755)
     run(["sh", BATCHES / "grid.sh"], folder, PATH=f"{folder}:{os.environ['PATH']}")
     calls = [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
-    cell = next(
-        c
-        for c in nbformat.read(NOTEBOOK, 4).cells
-        if "parameters" in c.metadata.get("tags", [])
-    )
-    kinds = parameters.declared(cell.source)
+    kinds = parameters.declared(NOTEBOOK)
     space = {"__name__": "grid"}
     shown = (BATCHES / "grid.py").read_text()
     exec(

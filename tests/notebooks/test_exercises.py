@@ -7,6 +7,8 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+from nbgrader.preprocessors import Execute
+from traitlets.config import PyFileConfigLoader
 
 from clr.notebooks import parameters
 from clr.notebooks.execution import NOTEBOOKS
@@ -321,7 +323,7 @@ def test_cells_are_short_explained_and_without_outputs(path):
 @each
 def test_parameters_are_declared_and_checked(path):
     first, second = code(path)[:2]
-    assert first.metadata.tags == ["parameters"] and parameters.declared(first.source)
+    assert first.metadata.tags == ["parameters"] and parameters.declared(path)
     assert "check_notebook(globals())" in second.source
 
 
@@ -352,6 +354,11 @@ def test_solutions_pass_and_other_answers_are_told_what_is_wrong(path, students)
 
 def guide():
     return " ".join((ROOT / "docs" / "instructors.md").read_text().split())
+
+
+def test_grading_waits_for_a_cell_that_trains():
+    config = PyFileConfigLoader(str(ROOT / "nbgrader_config.py")).load_config()
+    assert Execute(config=config).timeout >= 120  # nbgrader's own is 30 s
 
 
 def test_the_guide_has_the_points_of_the_checks():

@@ -8,6 +8,7 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from nbconvert.exporters import ScriptExporter
 
 from clr.notebooks import parameters
 from clr.notebooks.execution import NOTEBOOKS
@@ -74,6 +75,16 @@ def test_valid_executed_in_order_and_small(path):
         assert set(cell.metadata) <= {"tags"}
 
 
+@pytest.mark.parametrize(
+    "path", [*ALL, *NOTEBOOKS.glob("exercises/*.ipynb")], ids=lambda path: path.stem
+)
+def test_it_says_that_it_is_python_but_not_which(path):
+    """So nbconvert writes a script NAME.py, and another Python does not change the file."""
+    _, resources = ScriptExporter().from_filename(str(path))
+    assert resources["output_extension"] == ".py"
+    assert "version" not in nbformat.read(path, as_version=4).metadata.language_info
+
+
 @each
 def test_outputs_hold_no_errors_paths_or_vector_images(path):
     for output in outputs(path):
@@ -124,6 +135,7 @@ def test_the_first_code_cell_declares_the_parameters(path):
     assert all(isinstance(ast.literal_eval(node.value), int | float | str) for node in tree)
     assert all("  # " in line for line in first.source.splitlines())
     assert "check_notebook(globals())" in second.source
+    assert list(parameters.declared(path)) == [node.target.id for node in tree]
 
 
 def test_no_definition_appears_in_two_notebooks():
@@ -161,7 +173,7 @@ def test_links_lead_somewhere():
     "file", sorted(NOTEBOOKS.glob("params/*/*.yaml")), ids=lambda f: f"{f.parent.name}-{f.stem}"
 )
 def test_parameter_files_fit_their_notebooks(file):
-    kinds = parameters.declared(cells(NOTEBOOKS / f"{file.stem}.ipynb")[0].source)
+    kinds = parameters.declared(NOTEBOOKS / f"{file.stem}.ipynb")
     assert parameters.from_file(file, kinds) == yaml.safe_load(file.read_text())
 
 

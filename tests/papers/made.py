@@ -8,14 +8,15 @@ import pandas as pd
 from clr.papers import Arm, Experiment
 from clr.paths import ROOT
 from clr.policies import Fixed
-from clr.runs import Run
+from clr.runs import Run, record
 from clr.training import COLUMNS, RunConfig
 
 
-def run(accuracies, policy=None, ended="finished", **values):
-    """A run tested every 10 iterations, with these accuracies."""
+def run(accuracies, policy=None, ended="finished", losses=None, **values):
+    """A run tested every 10 iterations, with these accuracies, and losses of 1 or these."""
     config = RunConfig(policy or Fixed(0.1), 10 * (len(accuracies) - 1), **values)
-    rows = [[10 * i, 0.1, 1.0, 1.0, accuracy] for i, accuracy in enumerate(accuracies)]
+    pairs = zip(losses or [1.0] * len(accuracies), accuracies, strict=True)
+    rows = [[10 * i, 0.1, 1.0, *pair] for i, pair in enumerate(pairs)]
     return Run(
         config,
         pd.DataFrame(rows, columns=COLUMNS),
@@ -30,14 +31,19 @@ def experiment(arms=("fixed", "triangular2"), claims=(), iterations=20, **values
     """An experiment of such arms, or of arms by name, that are tested every 10 iterations."""
     defaults = {"name": "table1", "about": "", "paper": "ours", "dataset": "digits"}
     defaults |= {"seeds": 2, "settings": {"test_every": 10}}
-    made = arms if isinstance(arms, dict) else {a: Arm(Fixed(0.1), iterations) for a in arms}
-    return Experiment(**(defaults | {"arms": made, "claims": tuple(claims)} | values))
+    if not isinstance(arms, dict):
+        arms = {arm: Arm(Fixed((i + 1) / 10), iterations) for i, arm in enumerate(arms)}
+    return Experiment(**(defaults | {"arms": arms, "claims": tuple(claims)} | values))
 
 
 def rewrite(path, history, **values):
     """Give a record another history and other values in its JSON."""
-    text = history.to_csv(index=False).encode()
+    text = record.as_csv(history)
     kept = {k: v for k, v in json.loads(path.read_text()).items() if k != "final_accuracy"}
-    values |= {"history_sha256": hashlib.sha256(text).hexdigest()}
-    path.write_text(json.dumps(kept | values))
-    path.with_suffix(".csv").write_bytes(text)
+    values |= {"history_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    path.write_bytes(record.as_json(kept | values | {"history": text.splitlines()}))
+
+
+def histories(folder):
+    """The histories of all records below a folder, as lines of text, by the records' names."""
+    return {p.stem: json.loads(p.read_text())["history"] for p in folder.rglob("*.json")}

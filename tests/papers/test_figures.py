@@ -163,28 +163,33 @@ def test_the_explorer_is_a_figure_or_widgets(monkeypatch):
 
 
 def test_claims_are_points_with_intervals_in_the_verdicts_colour():
-    row = {"claim": "a is better than b", "relation": "better than", "margin": 0.005}
-    row |= {"experiment": "table1", "n": [3, 2], "diverged": [0, 0]}
-    none = {"difference": None, "low": None, "high": None, "theirs": None}
+    row = {
+        "claim": "a is better than b",
+        "relation": "better than",
+        "margin": 0.005,
+        "points": "",
+    }
+    row |= {"experiment": "table1", "measure": "accuracy"}
+    none = {"difference": None, "low": None, "high": None, "published_difference": None}
     rows = [
-        row | {"difference": 0.02, "low": 0.01, "high": 0.03, "theirs": 0.04},
+        row | {"difference": 0.02, "low": 0.01, "high": 0.03, "published_difference": 0.04},
         row | none | {"difference": -0.02},
         row | none,
-        row | none | {"diverged": [1, 0]},
+        row | none | {"points": "1 of 3 diverged"},
     ]
-    words = ["reproduced", "undecided", "not run", "undecided"]
+    words = ["better", "undecided", "not run", "worse"]
     rows = [each | {"verdict": word} for each, word in zip(rows, words, strict=True)]
     other = rows[0] | {"experiment": "tenth", "difference": 0.0002, "low": 0.0, "high": 0.0004}
-    ax, second_ax = figures.claims([*rows, other | {"theirs": None}])
+    ax, second_ax = figures.claims([*rows, other | {"published_difference": None}])
     assert [each.get_title(loc="left") for each in (ax, second_ax)] == ["table1", "tenth"]
     drawn = [line for line in ax.lines if len(line.get_xdata())]
     star, line, first, second = drawn
     assert star.get_xdata() == pytest.approx([4]) and star.get_marker() == "*"
     assert line.get_xdata() == pytest.approx([1, 3]) and list(line.get_ydata()) == [0, 0]
-    assert line.get_color() == first.get_color() == figures.VERDICTS["reproduced"]
+    assert line.get_color() == first.get_color() == figures.VERDICTS["better"]
     assert second.get_xdata() == pytest.approx([-2])
     assert second.get_color() == figures.VERDICTS["undecided"]
-    assert [text.get_text().strip() for text in ax.texts] == ["1 of 3 runs diverged"]
+    assert [text.get_text().strip() for text in ax.texts] == ["1 of 3 diverged"]
     bar = ax.patches[0]  # what "better than" allows: from zero to the edge
     assert bar.get_x() == 0 and bar.get_width() == ax.get_xlim()[1] > 4
     low, high = second_ax.get_xlim()  # a scale of its own: the margin on both sides
@@ -193,17 +198,30 @@ def test_claims_are_points_with_intervals_in_the_verdicts_colour():
 
 def test_panels_of_claims_can_be_by_any_column():
     row = {"claim": "a is as good as b", "relation": "as good as", "margin": 0.005}
-    row |= {"experiment": "x", "n": [2, 2], "diverged": [0, 0]}
-    row |= {"difference": 0.2, "low": 0.1, "high": 0.3, "theirs": None, "source": "CLR"}
-    (ax,) = figures.claims([row | {"verdict": "not reproduced"}], by="source")
+    row |= {"experiment": "x", "measure": "accuracy"}
+    row |= {"difference": 0.2, "low": 0.1, "high": 0.3, "published_difference": None}
+    row |= {"source": "CLR"}
+    (ax,) = figures.claims([row | {"verdict": "different"}], by="source")
     assert ax.get_title(loc="left") == "CLR"
     assert ax.get_xlim()[1] > 30  # nothing is cut off
     bar = ax.patches[0]
     assert (bar.get_x(), bar.get_width()) == pytest.approx((-0.5, 1.0))
 
 
+def test_a_panel_of_losses_is_in_nats_and_less_is_better():
+    row = {"claim": "a is not worse than b", "relation": "not worse than", "margin": 0.02}
+    row |= {"experiment": "x", "measure": "loss", "verdict": "not worse"}
+    row |= {"difference": -0.1, "low": -0.15, "high": -0.05, "published_difference": None}
+    (ax,) = figures.claims([row])
+    line, dot = [each for each in ax.lines if len(each.get_xdata())]
+    assert line.get_xdata() == pytest.approx([-0.15, -0.05]) and list(dot.get_xdata()) == [-0.1]
+    bar = ax.patches[0]  # from the edge up to the margin above 0
+    assert bar.get_x() + bar.get_width() == pytest.approx(0.02) and bar.get_x() < -0.15
+    assert "nats" in ax.get_xlabel()
+
+
 def test_numbers_are_differences_to_the_published():
-    row = {"place": "CLR Table 1", "policy": "fixed", "setting": "x", "paper": "81.4"}
+    row = {"place": "CLR Table 1", "policy": "fixed", "setting": "x", "theirs": "81.4"}
     row |= {"accuracy": 0.814, "n": 3, "diverged": 0}
     ran = row | {"mean": 0.802, "sd": 0.01}
     gone = row | {"mean": 0.8, "sd": None, "diverged": 2}

@@ -41,6 +41,21 @@ def test_every_number_names_an_experiment_and_an_arm_that_there_are():
     assert list(published.of(MNIST.only(["1cycle, 1 epoch", "inv"])).index) == ["inv"]
 
 
+def test_every_accuracy_says_of_how_many_runs_it_is_the_mean():
+    rows = published.numbers()
+    assert (rows["runs"].notna() == rows["accuracy"].notna()).all()
+    assert set(published.of(MNIST)["runs"]) == {4}  # SC Table 2 has means of four runs
+    assert set(published.of(EXPERIMENTS["table1"])["runs"]) == {1}
+    told = rows["setting"].str.contains("mean of 5 runs")
+    assert (rows.loc[told, "runs"] == 5).all() and told.any()
+
+
+def test_where_an_arm_is_to_be_as_published_there_is_a_number():
+    for experiment in EXPERIMENTS.values():
+        arms = {c.arm for c in experiment.claims if c.relation == "as published"}
+        assert arms <= set(published.of(experiment)["accuracy"].dropna().index)
+
+
 def test_two_numbers_for_one_arm_are_refused(tmp_path, monkeypatch):
     lines = published.PUBLISHED.read_text().splitlines()
     (tmp_path / "published.csv").write_text("\n".join([*lines, lines[1]]))

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from clr.papers import readme
-from clr.paths import ROOT
+from clr.paths import RECORDED, ROOT
 
 README = (ROOT / "README.md").read_text()
 
@@ -25,12 +25,12 @@ def test_its_code_trains():
     }
     exec(train, given)
     assert given["scheduler"].last_epoch == 2000
-    assert given["optimizer"].param_groups[0]["lr"] == 0.006  # the top of the cycle
+    assert given["optimizer"].param_groups[0]["lr"] == 0  # the end of the policy
     assert given["loss"](model(torch.ones(4, 2)), torch.zeros(4, dtype=torch.long)) < 0.1
     given |= {"model": torch.nn.Linear(2, 3)}
     given["optimizer"] = torch.optim.SGD(given["model"].parameters(), lr=0.5)
     exec(find, given)
-    assert given["found"].curves[0]["lr"].max() == 0.02  # the end of the ramp
+    assert given["found"].curves[0]["lr"].iloc[0] == 0  # the linear ramp in the bracket
 
 
 def test_its_links_lead_somewhere():
@@ -78,3 +78,18 @@ def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="must hold <!-- claims"):
             readme.write()
         assert readme.README.read_text() == marks
+
+
+def test_the_indexes_of_the_recorded_runs_are_up_to_date():
+    indexes = readme.indexes()
+    assert set(RECORDED.rglob("README.md")) == set(indexes)
+    assert all(path.read_text(encoding="utf-8") == text for path, text in indexes.items()), (
+        "data/runs holds other records than its indexes show: python -m clr claims --readme"
+    )
+    links = {
+        path.parent / link
+        for path, text in indexes.items()
+        for link in re.findall(r"\]\(([^)]+)\)", text)
+    }
+    records = set(RECORDED.rglob("*.json"))
+    assert links == records | {path.parent for path in records}

@@ -7,13 +7,14 @@ import nbformat
 import pandas as pd
 import pytest
 
+from clr import files
 from clr.papers import EXPERIMENTS, published, scoreboard
+from clr.papers import statements as says
 from clr.papers.cyclical import TABLE1, TENTH
-from clr.papers.statements import Statement
 from clr.papers.super_convergence import MNIST
 from clr.paths import ROOT
 from clr.printing import percent
-from clr.runs import Store, run_name
+from clr.runs import Store, record, run_name
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +33,9 @@ def test_a_comparison_is_what_the_records_say():
     assert row["claim"] == "triangular2 (2,500) is not worse than fixed (7,000)"
     assert row["difference"] == pytest.approx(sum(ours) / 3 - sum(others) / 3)
     assert row["low"] < row["difference"] < row["high"] < -0.005
-    assert row["verdict"] == "not reproduced" and row["n"] == [3, 3]
+    assert row["verdict"] == "worse" and row["n"] == [3, 3]
     assert row["ours"].startswith(percent(sum(ours) / 3, pd.Series(ours).std()))
-    assert row["paper"] == "–"  # the paper has no such length
+    assert row["theirs"] == "–"  # the paper has no such length
     assert (row["protocol"], row["control"]) == ("ours", False)
     assert row["data"] == "CIFAR-10 (JPEG copy)" and row["device"].startswith("CPU")
 
@@ -46,12 +47,13 @@ def test_a_new_run_counts_at_once(tmp_path):
 
     def add(seed):
         """A record of that seed, made of seed 0's."""
-        record = json.loads(old.path.read_text())
-        record["config"]["seed"] = seed
-        config = TABLE1.config("fixed", seed, copy)
-        name = run_name(config, record["data"]["fingerprint"])
-        (tmp_path / f"{name}.json").write_text(json.dumps(record))
-        (tmp_path / f"{name}.csv").write_bytes(old.path.with_suffix(".csv").read_bytes())
+        values = json.loads(old.path.read_text())
+        values["config"]["seed"] = seed
+        config, data = TABLE1.config("fixed", seed, copy), values["data"]
+        name = run_name(config, data["fingerprint"])
+        files.write(
+            record.place(tmp_path, data["name"], config.model, name), record.as_json(values)
+        )
 
     for seed in (0, 1):
         add(seed)
@@ -69,7 +71,7 @@ def test_a_run_that_diverged_is_said():
     said = f" ({len(ours) - len(whole)} of {len(ours)} diverged)"
     assert 0 < len(whole) < len(ours) and min(whole) > 0.98
     assert f"{said} / " in claim["ours"] and claim["difference"] is None
-    assert claim["verdict"] == "undecided" and claim["points"] == "–"
+    assert claim["verdict"] == "worse" and claim["points"] == said.strip(" ()")
     assert number["ours"].endswith(said) and number["n"] == len(ours)
     assert number["mean"] == pytest.approx(sum(whole) / len(whole))
 
@@ -84,7 +86,7 @@ def test_every_claim_and_every_published_number_has_a_row():
         assert row["dataset"] != "ImageNet" or row["ours"] == "not run: ImageNet"
         assert (row["command"] == "") == row["ours"].startswith("not run:")
     full = [r for r in rows if r["claim"] == "one cycle (10,000) is better than step (80,000)"]
-    assert full[0]["paper"] == "92.4 / 91.2" and full[0]["source"] == "SC Fig. 1a"
+    assert full[0]["theirs"] == "92.4 / 91.2" and full[0]["source"] == "SC Fig. 1a"
 
 
 def test_each_command_names_arms_there_are():
@@ -111,9 +113,9 @@ def test_json_markdown_and_text_hold_the_same(capsys):
     claims = sum(len(experiment.claims) for experiment in EXPERIMENTS.values())
     assert len(content["claims"]) == claims
     for row in content["claims"]:
-        if row["verdict"] not in ("undecided", "not run"):
-            assert row["low"] <= row["difference"] <= row["high"]
-            assert (row["verdict"] in ("yes", "no")) == row["control"]
+        if row["holds"] is not None and not any(row["diverged"]):
+            assert row["low"] <= row["difference"] <= row["high"] and row["p"] < 0.05
+        assert (row["holds"] is None) == (row["verdict"] in ("undecided", "not run"))
     lines = scoreboard.as_markdown().splitlines()
     assert len(lines) == 5 + len(content["claims"]) + len(content["published"])
     text = scoreboard.as_text()
@@ -148,23 +150,35 @@ def test_a_statement_is_one_row_with_the_papers_own_protocol_first():
     table = scoreboard.statements(rows)
     asked = {row["statement"] for row in rows if row["statement"]}
     assert set(table.index) == asked and table.index.is_unique
-    row = table.loc[Statement.DECAY.value]
+    row = table.loc[says.DECAY]
     own, shortened = row["at the paper's own protocol"], row["at shortened protocols"]
-    assert own.startswith("reproduced, +6.") and "(" not in own
+    assert own.startswith("better, +6.") and "(" not in own
     assert "(tenth); " in shortened and shortened.endswith("(laptop)")
-    assert table.loc[Statement.STEPSIZE.value, "at the paper's own protocol"] == "–"
-    third = table.loc[Statement.THIRD.value, "at the paper's own protocol"].split("; ")
+    assert table.loc[says.STEPSIZE, "at the paper's own protocol"] == "–"
+    third = table.loc[says.THIRD, "at the paper's own protocol"].split("; ")
     assert [each.split(" (")[-1] for each in third] == ["triangular2)", "triangular)"]
-    for cell in (
-        Statement.STEPSIZE,
-        Statement.SIGMOIDS,
-        Statement.MNIST,
-    ):  # one arm, several claims
-        for said in table.loc[cell.value].tolist()[1:]:
+    for cell in (says.STEPSIZE, says.SIGMOIDS, says.MNIST):  # one arm, several claims
+        for said in table.loc[cell].tolist()[1:]:
             named = [each.split(" (", 1)[-1] for each in said.split("; ")]
             assert len(set(named)) == len(named)
     nothing = scoreboard.statements(scoreboard.comparisons(Store(ROOT / "none")))
-    assert nothing.loc[Statement.DECAY.value, "at shortened protocols"] == "not run"
+    assert nothing.loc[says.DECAY, "at shortened protocols"] == "not run"
+
+
+def test_readme_says_what_some_claims_that_do_not_hold_depend_on():
+    rows = scoreboard.comparisons(Store.committed())
+    failed = {
+        (row["arm"], row["other"])
+        for row in rows
+        if scoreboard.own(row) and not row["control"] and row["holds"] is False
+    }
+    assert {pair for pair in failed if pair[0] == "exp_range"} == {
+        ("exp_range", "exp"),
+        ("exp_range", "fixed"),
+    }
+    assert {pair for pair in failed if "Nesterov" in pair[0]} == {
+        ("Nesterov, triangular", "Nesterov, fixed")
+    }
 
 
 def test_the_counts_are_of_every_claim_once():
@@ -175,15 +189,16 @@ def test_the_counts_are_of_every_claim_once():
     assert table.loc["questions of ours"].sum() == asked
     own = table.loc["claims, at the papers' own protocols"]
     assert own.sum() == sum(scoreboard.own(row) and not row["control"] for row in rows)
-    assert own["reproduced"] >= 1
+    assert own["hold"] >= 1
     answers = [row["verdict"] for row in rows if row["control"]]
-    ours = table.loc["questions of ours"]
-    assert ours["reproduced"] == answers.count("yes") >= 1
-    assert ours["not reproduced"] == answers.count("no") >= 1
+    ours, words = table.loc["questions of ours"], ("better", "not worse", "as good")
+    assert ours["hold"] == sum(map(answers.count, words)) >= 1
+    words = "worse", "gain below the margin", "different"
+    assert ours["do not hold"] == sum(map(answers.count, words)) >= 1
 
 
 def test_markdown_shows_html_and_bars_as_text():
-    row = {"device": "<b>A&B</b> | 2"}
-    assert scoreboard.markdown([row], ["device"]).splitlines()[-1] == (
+    found = pd.DataFrame({"device": ["<b>A&B</b> | 2"]})
+    assert scoreboard.markdown(found).splitlines()[-1] == (
         "| &lt;b&gt;A&amp;B&lt;/b&gt; \\| 2 |"
     )

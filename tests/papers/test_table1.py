@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from clr.papers import published, verdicts
+from clr.papers import statements as says
 from clr.papers.cyclical import LAPTOP, TABLE1, TENTH
-from clr.papers.statements import Statement
 from clr.papers.verdicts import Summary, interval
 from clr.paths import ROOT
 from clr.runs import Store
 
 README = " ".join((ROOT / "README.md").read_text().split())
 PUBLISHED = published.of(TABLE1)
-RUNS = TABLE1.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
+RUNS = TABLE1.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
 
 
 def at(arm, iteration=None):
@@ -67,11 +67,11 @@ def test_readme_has_the_ends_of_schedules_as_long_as_triangular2():
 
 
 def test_a_rate_that_only_falls_does_as_well_as_triangular2():
-    said = {(v.claim.arm, v.claim.other): v for v in verdicts.verdicts(TABLE1, RUNS)}
+    said = {(row["arm"], row["other"]): row for row in verdicts.judge(TABLE1, RUNS)}
     step, cosine = (said["triangular2", arm] for arm in ("step", "cosine"))
-    assert (step.word, cosine.word) == ("undecided", "no")
-    assert cosine.holm == "no" and abs(100 * cosine.difference) < 0.05
-    numbers = [f"{100 * each:.1f}" for each in (step.difference, step.low, step.high)]
+    assert (step["verdict"], cosine["verdict"]) == ("undecided", "gain below the margin")
+    assert cosine["holm"] == "secondary" and abs(100 * cosine["difference"]) < 0.05
+    numbers = [f"{100 * step[key]:.1f}" for key in ("difference", "low", "high")]
     assert numbers == ["0.3", "-0.1", "0.7"]
     rates = [TABLE1.arms[arm].policy(24_999) for arm in ("triangular2", "step", "cosine")]
     assert rates[0] == pytest.approx(rates[1], rel=0.01) and rates[2] < 1e-9
@@ -80,7 +80,7 @@ def test_a_rate_that_only_falls_does_as_well_as_triangular2():
     for arm in ("Welch", "Hann", "PyTorch's SGD"):
         name = f"triangular2, {arm}"
         pair = (name, "triangular2") if (name, "triangular2") in said else ("triangular2", name)
-        assert said[pair].word == "undecided"
+        assert said[pair]["verdict"] == ("as good" if arm == "Hann" else "undecided")
         assert 0.05 < abs(at(name) - at("triangular2")) < 0.35
     assert 2.55 < 81.4 - at("triangular2") < 2.65
 
@@ -99,7 +99,7 @@ def test_where_only_the_amplitude_shrinks_the_end_of_a_cycle_is_five_points_wors
 def test_exp_range_is_below_exp_and_above_it_at_the_end_of_a_cycle():
     table = verdicts.table(TABLE1, RUNS)
     row = table.loc["exp_range (42,000) is better than exp (70,000)"]
-    assert row["verdict"] == "not reproduced" and len(RUNS["exp"]) == 5
+    assert row["verdict"] == "worse" and len(RUNS["exp"]) == 5
     assert 1.75 < at("exp") - at("exp_range") < 2.25
     assert 0.7 < at("exp_range", 40_000) - at("exp") < 1.3
     gaps = [100 * row["accuracy"] - at(arm) for arm, row in PUBLISHED.iterrows()]
@@ -118,27 +118,24 @@ def test_at_equal_last_rates_the_cycles_are_ahead():
 
 
 def test_in_tenth_triangular_is_ahead_without_drops():
-    runs = TENTH.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
+    runs = TENTH.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
     cycle = Summary.of(runs["triangular"]).mean
     leads = [100 * (cycle - Summary.of(runs[arm], 2500).mean) for arm in ("fixed", "decay")]
     assert min(leads) > 5 and max(leads) < 7
-    said = {(v.claim.arm, v.claim.other): v for v in verdicts.verdicts(TENTH, runs)}
-    assert (said["triangular2", "step"].word, said["triangular2", "step"].holm) == (
-        "yes",
-        "yes",
-    )
+    said = {(row["arm"], row["other"]): row for row in verdicts.judge(TENTH, runs)}
+    step = said["triangular2", "step"]
+    assert (step["verdict"], step["holm"]) == ("better", "secondary")
 
 
 def test_which_ends_of_cycles_survive_holm():
     kept = []
     for each in (TABLE1, TENTH, LAPTOP):
-        runs = each.recorded(Store.committed(), dataset="folder:cifar10-jpeg", by_name=True)
-        found = [
-            v for v in verdicts.verdicts(each, runs) if v.claim.statement is Statement.STOP
-        ]
-        assert [v.word for v in found] == ["reproduced"]
-        kept += [each.name for v in found if v.survives]
-    assert kept == ["tenth"]
+        runs = each.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
+        rows = verdicts.judge(each, runs)
+        (row,) = [row for row in rows if row["statement"] == says.STOP]
+        assert row["verdict"] == "better"
+        kept += [each.name] * (row["holm"] == "yes")
+    assert kept == ["tenth", "laptop"]
 
 
 def on(device, arm):
@@ -162,6 +159,7 @@ def test_where_an_arm_was_trained_on_both_the_means_differ_by_up_to_half_a_point
 
 
 def test_the_headline_does_not_survive_holm():
-    found = verdicts.verdicts(TABLE1, RUNS)
-    assert len(found) == 16 and not any(np.isnan(each.level) for each in found)
-    assert found[0].word == "not reproduced" and not found[0].survives
+    found = verdicts.judge(TABLE1, RUNS)
+    primary = [row for row in found if row["primary"]]
+    assert len(primary) == 9 and all(row["p"] is not None for row in primary)
+    assert (found[0]["verdict"], found[0]["holm"]) == ("worse", "no")

@@ -3,10 +3,11 @@ import json
 
 import pandas as pd
 import pytest
+from made import rewrite
 
+from clr.paths import RECORDED
 from clr.policies import Triangular
-from clr.runs import Run, Store, names, record, run_name
-from clr.runs.store import RECORDED
+from clr.runs import Run, Store, record, run_name
 from clr.training import COLUMNS, VALIDATION, RunConfig, Training, load
 
 CONFIG = RunConfig(
@@ -27,7 +28,7 @@ def test_a_record_carries_its_final_accuracy(store):
     assert values["final_accuracy"] == run.final_accuracy
     path = run.path
     path.write_text(json.dumps(values | {"final_accuracy": values["final_accuracy"] - 1e-9}))
-    with pytest.raises(ValueError, match="final_accuracy is .*, but its CSV ends with"):
+    with pytest.raises(ValueError, match="final_accuracy is .*, but its history ends with"):
         record.load(path)
     del values["final_accuracy"]  # as in records made before it was added
     path.write_text(json.dumps(values))
@@ -70,21 +71,30 @@ def test_a_record_says_how_many_classes_its_data_has(store):
 def test_validation_accuracies_are_recorded_and_checked(store):
     run = Store.usual().train(other(validation_images=400))
     assert list(run.history.columns) == [*COLUMNS, VALIDATION]
-    table = run.path.with_suffix(".csv")
-    text = table.read_text().splitlines()
-    text[-1] = text[-1].rpartition(",")[0] + ",1.5"
-    values = json.loads(run.path.read_text())
-    table.write_text("\n".join(text) + "\n")
-    values["history_sha256"] = hashlib.sha256(table.read_bytes()).hexdigest()
-    run.path.write_text(json.dumps(values))
+    rewrite(run.path, run.history.assign(**{VALIDATION: 1.5}))
     with pytest.raises(ValueError, match="validation_accuracy must be a fraction"):
         record.load(run.path)
-    text = [line.rpartition(",")[0] for line in text]  # without that column
-    table.write_text("\n".join(text) + "\n")
-    values["history_sha256"] = hashlib.sha256(table.read_bytes()).hexdigest()
-    run.path.write_text(json.dumps(values))
+    rewrite(run.path, run.history[COLUMNS])
     with pytest.raises(ValueError, match="must have the columns .*validation_accuracy"):
         record.load(run.path)
+
+
+def test_other_columns_are_recorded_and_checked(store, monkeypatch):
+    """The columns are those that `clr.training.columns` names, whatever they are."""
+    path = Store.usual().train(CONFIG).path
+    history = record.load(path).history
+    for more in (["second_test_loss", "second_test_accuracy"], ["perplexity"]):
+        monkeypatch.setattr(record, "columns", lambda _, more=more: [*COLUMNS, *more])
+        rewrite(path, history.assign(**dict.fromkeys(more, 0.25)))
+        assert list(record.load(path).history.columns) == [*COLUMNS, *more]
+    monkeypatch.setattr(record, "columns", lambda _: [*COLUMNS, "second_test_accuracy"])
+    rewrite(path, history.assign(second_test_accuracy=2.0))
+    with pytest.raises(ValueError, match="second_test_accuracy must be a fraction"):
+        record.load(path)
+    monkeypatch.setattr(record, "columns", lambda _: COLUMNS[:-1])  # as of a text
+    rewrite(path, history[COLUMNS[:-1]])
+    run = record.load(path)
+    assert run.outcome == f"test loss {run.history['test_loss'].iloc[-1]:.3f}"
 
 
 def test_the_name_is_a_matter_of_config_and_data_alone():
@@ -102,7 +112,7 @@ def test_the_name_is_a_matter_of_config_and_data_alone():
 def test_an_image_folders_path_is_not_in_the_record():
     a, b = other(dataset="folder:/home/me/x"), other(dataset="folder:/data/x")
     assert run_name(a, "f" * 64) == run_name(b, "f" * 64)
-    assert "/home" not in json.dumps(names.describe(a))
+    assert "/home" not in json.dumps(record.recorded(a))
 
 
 @pytest.mark.parametrize("key", ["ended", "data", "provenance", "history_sha256"])
@@ -113,20 +123,38 @@ def test_a_record_that_lacks_something_is_named(store, key):
     path.write_text(json.dumps(values))
     with pytest.raises(ValueError, match=f"{path.name} cannot be used: it has no '{key}'"):
         record.load(path)
-    assert Store.usual().search(CONFIG) is None
+    with pytest.warns(UserWarning, match="it is left out"):
+        assert Store.usual().search(CONFIG) is None
 
 
-@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.json")), ids=lambda p: p.stem)
+COMMITTED = sorted(RECORDED.rglob("*.json"))
+
+
+def test_the_records_that_were_two_files_are_all_there():
+    """The 589 records of commit a429e39: their names, and the checksums of their histories."""
+    found = []
+    for path in COMMITTED:
+        values = json.loads(path.read_text())
+        if values["provenance"]["written"] <= "2026-11-26T17:50:58+00:00":  # the last of them
+            found.append(f"{path.stem} {values['history_sha256']}\n")
+    digest = hashlib.sha256("".join(sorted(found)).encode()).hexdigest()
+    assert (len(found), digest[:16]) == (589, "c14f2b339d8afc49")
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.stem)
 def test_committed_records_are_whole_and_under_their_own_name(path):
-    run = record.load(path)
+    run, values = record.load(path), json.loads(path.read_text())
     assert path.stem == run_name(run.config, run.data["fingerprint"])
+    assert path == record.place(RECORDED, run.data["name"], run.config.model, path.stem)
+    assert path.read_bytes() == record.as_json(values)
+    assert record.as_csv(run.history).splitlines() == values["history"]
     assert run.provenance["commit"] and not run.provenance["commit"].endswith("+")
     if run.config.dataset == "digits":
         assert run.data["fingerprint"] == DIGITS.fingerprint
 
 
 def test_a_committed_record_can_be_repeated():
-    path = next(RECORDED.glob("digits-cifar10_full-triangular-seed0-*.json"))
+    path = next(RECORDED.rglob("digits-cifar10_full-triangular-seed0-*.json"))
     recorded = record.load(path)
     training = Training(recorded.config, load("digits"))
     training.record()

@@ -1,7 +1,9 @@
 import contextlib
+import hashlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -9,13 +11,15 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
+from clr import files
 from clr.policies import Fixed, Triangular
-from clr.runs import NewerFormat, Store, files, locks, record, run_name
+from clr.runs import NewerFormat, Store, record, run_name
 from clr.runs import store as stores
 from clr.training import RunConfig, Training, load
 
@@ -24,6 +28,7 @@ CONFIG = RunConfig(
 )
 DIGITS = load("digits")
 NAME = run_name(CONFIG, DIGITS.fingerprint)
+FOLDER = Path("digits", "resnet8")  # of CONFIG's record in a store
 
 
 def other(**values):
@@ -34,9 +39,14 @@ def train(config, **options):
     return Store.usual().train(config, **options)
 
 
+def there(store):
+    """The names of all files in a store."""
+    return sorted(path.name for path in store.rglob("*") if path.is_file())
+
+
 def test_a_run_is_trained_once_and_found_again(store, monkeypatch):
     first = train(CONFIG)
-    assert sorted(p.name for p in store.iterdir()) == [f"{NAME}.csv", f"{NAME}.json"]
+    assert there(store) == [f"{NAME}.json"]
     monkeypatch.setattr(Training, "run", None)  # training again would fail
     again = train(CONFIG)
     assert again.config == CONFIG and again.ended == "finished"
@@ -47,7 +57,7 @@ def test_a_run_is_trained_once_and_found_again(store, monkeypatch):
 def test_a_folder_of_its_own_is_looked_in(store, tmp_path, monkeypatch):
     own = Store(tmp_path / "own", (tmp_path / "more",))
     first = own.train(CONFIG)
-    assert first.path == tmp_path / "own" / f"{NAME}.json" and not store.exists()
+    assert first.path == tmp_path / "own" / FOLDER / f"{NAME}.json" and not store.exists()
     monkeypatch.setattr(Training, "run", None)
     assert own.train(CONFIG).path == first.path
     beside = Store(tmp_path / "other", (tmp_path / "own",))
@@ -65,9 +75,9 @@ def test_the_record_is_the_training(store):
 def test_live_leaves_out_the_committed_records(store, tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "RECORDED", tmp_path / "recorded")
     record.save(Training(CONFIG, DIGITS).run(), tmp_path / "recorded", 1.0, None)
-    assert train(CONFIG).path.parent == tmp_path / "recorded" and not store.exists()
-    assert Store.committed().train(CONFIG).path.parent == tmp_path / "recorded"
-    assert Store.live().train(CONFIG).path.parent == store
+    assert train(CONFIG).path.parent == tmp_path / "recorded" / FOLDER and not store.exists()
+    assert Store.committed().train(CONFIG).path.parent == tmp_path / "recorded" / FOLDER
+    assert Store.live().train(CONFIG).path.parent == store / FOLDER
 
 
 def test_records_are_searched_without_the_data(store):
@@ -77,28 +87,44 @@ def test_records_are_searched_without_the_data(store):
     assert usual.search(seed).path == first.path  # it has come since
     assert usual.search(other(seed=8)) is None
     assert usual.search(other(seed=7, iterations=21)) is None
-    there = other(seed=7, dataset="mnist")
-    assert usual.search(there) is None
-    assert usual.search(there, other_data=True).path == first.path
+    elsewhere = other(seed=7, dataset="mnist")
+    assert usual.search(elsewhere) is None
+    assert usual.search(elsewhere, other_data=True).path == first.path
     assert usual.search(seed, other_data=True) is None
-    assert usual.data_names([there, other(seed=8)]) == {"digits"}
-    spoiled = json.loads(first.path.read_text()) | {"data": []}
-    (store / f"{first.path.stem}0.json").write_text(json.dumps(spoiled))
-    (store / f"{first.path.stem}1.json").write_text("[" * 200_000)
-    with pytest.warns(UserWarning, match=r"cannot be used: data must be .*; it is left out"):
-        assert usual.data_names([there]) == {"digits"}
-    for extra in "01":
-        (store / f"{first.path.stem}{extra}.json").unlink()
+    assert list(usual.by_data(elsewhere)) == ["digits"] and usual.by_data(other(seed=8)) == {}
     whole = first.path.read_text()
+    spoiled = json.loads(whole) | {"data": []}
+    (store / FOLDER / f"{first.path.stem}0.json").write_text(json.dumps(spoiled))
+    (store / FOLDER / f"{first.path.stem}1.json").write_text("[" * 200_000)
+    with pytest.warns(UserWarning, match=r"0.json cannot be used: .*; it is left out"):
+        assert list(usual.by_data(elsewhere)) == ["digits"]
+    for extra in "01":
+        (store / FOLDER / f"{first.path.stem}{extra}.json").unlink()
     first.path.write_text("{")
-    later = Store.usual()
     with pytest.warns(UserWarning, match="cannot be used: .*; it is left out"):
-        assert later.search(seed) is None
+        assert usual.search(seed) is None
     first.path.write_text(whole)
-    assert later.search(seed).path == first.path  # it has been repaired since
-    first.path.with_suffix(".csv").write_text("")
-    with pytest.warns(UserWarning, match="recorded checksum; it is left out"):
-        assert later.search(seed) is None
+    assert usual.search(seed).path == first.path  # it has been repaired since
+    first.path.write_text(whole.replace("0.", "1.", 1))
+    with pytest.warns(UserWarning, match="it is left out"):
+        assert usual.search(seed) is None
+
+
+def test_a_record_is_read_once_until_it_changes(store, monkeypatch):
+    path, read = train(CONFIG).path, []
+    loads = json.loads
+    monkeypatch.setattr(
+        record.json, "loads", lambda content: (read.append(1), loads(content))[1]
+    )
+    long_ago = time.time() - 60  # a folder that has just changed is listed each time
+    os.utime(path.parent, (long_ago, long_ago))
+    for _ in range(3):
+        for config in (CONFIG, other(seed=1), other(dataset="mnist")):
+            assert list(Store.usual().by_data(config)) == ["digits"] * (config.seed == 0)
+    assert Store.usual().search(CONFIG).history is not Store.usual().search(CONFIG).history
+    assert len(read) <= 1
+    path.write_text(path.read_text().replace('"finished"', '"diverged at iteration 20"'))
+    assert Store.usual().search(CONFIG).diverged and len(read) <= 2
 
 
 def test_other_data_than_the_configs_is_refused_before_training(store):
@@ -107,25 +133,9 @@ def test_other_data_than_the_configs_is_refused_before_training(store):
     assert not store.exists()
 
 
-def test_a_folder_that_happens_to_have_the_name_is_not_looked_into(
-    store, tmp_path, monkeypatch
-):
-    from test_datasets import folder
-
-    there = folder(tmp_path / "one", ("RGB",) * 5, ((8, 8),) * 5)
-    values = {"batch_size": 5, "iterations": 2}
-    usual, first = Store.usual(), train(other(dataset=f"folder:{there}", **values))
-    (tmp_path / "else").mkdir()
-    folder(tmp_path / "else" / "one", ("L",) * 5, ((8, 8),) * 5)
-    monkeypatch.chdir(tmp_path / "else")
-    named = other(dataset="folder:one", **values)
-    assert usual.search(named) is None
-    assert usual.search(named, by_name=True).path == first.path
-
-
 def test_every_committed_record_is_found_by_its_config():
     committed = Store.committed()
-    for path in sorted(stores.RECORDED.glob("*.json")):
+    for path in sorted(stores.RECORDED.rglob("*.json")):
         run = record.load(path)
         assert committed.get(run.config, run.data["fingerprint"]).path == path
         assert committed.search(run.config).config == run.config
@@ -144,12 +154,11 @@ def test_an_interrupted_run_goes_on_and_ends_bit_identical(store, monkeypatch):
     monkeypatch.setattr(Training, "step", dies)
     with pytest.raises(KeyboardInterrupt):
         train(CONFIG, checkpoint_seconds=0)
-    left = {f"{NAME}.checkpoint", f"{NAME}.checkpoint.before"}
-    assert {p.name for p in store.iterdir()} == left
+    assert there(store) == [f"{NAME}.checkpoint"]
     run = train(CONFIG)
     assert len(taken) == 13 + 8  # the 13th step was taken, but not yet saved
     assert run.history.equals(expected.history)
-    assert sorted(p.name for p in store.iterdir()) == [f"{NAME}.csv", f"{NAME}.json"]
+    assert there(store) == [f"{NAME}.json"]
 
 
 def interrupted(config, monkeypatch, **how):
@@ -175,7 +184,7 @@ def test_a_record_names_every_commit_that_trained_it(store, monkeypatch):
 
 
 def test_a_folder_of_images_may_be_moved_before_a_run_goes_on(store, tmp_path, monkeypatch):
-    from test_datasets import folder
+    from test_data import folder
 
     some = folder(tmp_path / "some", ("RGB",) * 5, ((8, 8),) * 5)
     interrupted(other(dataset=f"folder:{some}", batch_size=5), monkeypatch)
@@ -187,38 +196,29 @@ def test_a_folder_of_images_may_be_moved_before_a_run_goes_on(store, tmp_path, m
     assert train(config).ended == "finished" and len(taken) == config.iterations - 6
 
 
-def damage_csv(store):
-    text = (store / f"{NAME}.csv").read_text()
-    (store / f"{NAME}.csv").write_text(text.replace("0.", "1.", 1))
+def damage_history(path):
+    path.write_text(path.read_text().replace('"10,0.', '"10,1.', 1))
 
 
-def damage_json(store):
-    (store / f"{NAME}.json").write_text("{")
+def damage_json(path):
+    path.write_text("{")
 
 
-def lose_csv(store):
-    (store / f"{NAME}.csv").unlink()
-
-
-def swap(store):
-    train(other(seed=1))
-    name = run_name(other(seed=1), DIGITS.fingerprint)
-    for suffix in (".csv", ".json"):
-        (store / f"{NAME}{suffix}").write_bytes((store / f"{name}{suffix}").read_bytes())
+def swap(path):
+    path.write_bytes(train(other(seed=1)).path.read_bytes())
 
 
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (damage_csv, "does not have the recorded checksum"),
+        (damage_history, "does not have the recorded checksum"),
         (damage_json, "cannot be used"),
-        (lose_csv, "cannot be used"),
         (swap, "it has another config or other data than its name says"),
     ],
 )
 def test_a_record_that_is_not_what_it_should_be_is_never_used(store, spoil, says):
     first = train(CONFIG)
-    spoil(store)
+    spoil(first.path)
     with pytest.warns(UserWarning, match=says):
         again = train(CONFIG)
     assert again.history.equals(first.history) and again.config == CONFIG
@@ -226,19 +226,31 @@ def test_a_record_that_is_not_what_it_should_be_is_never_used(store, spoil, says
 
 def test_a_record_or_checkpoint_from_a_newer_version_is_left_alone(store):
     train(CONFIG)
-    path = store / f"{NAME}.json"
+    path = store / FOLDER / f"{NAME}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     before = path.read_bytes()
     with pytest.raises(NewerFormat, match="has format 99, .* Update the package"):
         train(CONFIG)
     assert path.read_bytes() == before
     path.unlink()
-    content = io.BytesIO()
-    torch.save({"format": 99, "training": {}, "seconds": 1.0}, content)
-    files.write_sealed(store / f"{NAME}.checkpoint", content.getvalue())
+    checkpoint = path.with_suffix(".checkpoint")
+    seal(checkpoint, {"format": 99, "training": {}, "seconds": 1.0})
+    before = checkpoint.read_bytes()
     with pytest.raises(NewerFormat, match="checkpoint has format 99"):
         train(CONFIG)
-    assert (store / f"{NAME}.checkpoint").exists()
+    assert checkpoint.read_bytes() == before
+
+
+def seal(checkpoint, values):
+    """Write a checkpoint with the right checksum."""
+    content = io.BytesIO()
+    torch.save(values, content)
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    checkpoint.write_bytes(digest.encode() + b"\n" + content.getvalue())
+
+
+def unseal(checkpoint):
+    return torch.load(io.BytesIO(checkpoint.read_bytes()[65:]), weights_only=True)
 
 
 SLOW = ["sklearn", "scipy", "matplotlib", "torchvision", "torch._dynamo"]  # to import
@@ -266,10 +278,10 @@ def start():
 
 def checkpointed(process, store):
     """Wait for the process's next checkpoint; True if there was one before its end."""
-    path = next(iter(store.glob("*.checkpoint")), None) if store.exists() else None
+    path = next(iter(store.rglob("*.checkpoint")), None)
     before = path.stat().st_mtime_ns if path else 0
     while process.poll() is None:
-        for path in store.glob("*.checkpoint") if store.exists() else ():
+        for path in store.rglob("*.checkpoint"):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime_ns > before:
                     return True
@@ -291,7 +303,7 @@ def killed(tmp_path_factory):
         patch.setenv("CLR_RUNS", str(folder))
         process = start()
         assert checkpointed(process, folder) and checkpointed(process, folder)
-        with pytest.raises(locks.Locked) as refused:
+        with pytest.raises(stores.Locked) as refused:
             train(LONG, wait=False)
     process.kill()
     process.communicate()
@@ -308,24 +320,128 @@ def test_a_run_killed_again_and_again_ends_bit_identical(store, killed, expected
         assert process.returncode != 0
         assert "stopped at iteration" in out and "goes on from there" in out
     assert train(LONG).history.equals(expected)
-    assert {path.suffix for path in store.iterdir()} == {".csv", ".json"}
+    assert {Path(name).suffix for name in there(store)} == {".json"}
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_used(store, killed, expected, damage):
-    shutil.copytree(killed[0], store)
-    (before,) = store.glob("*.checkpoint.before")
-    path = before.with_suffix("")
-    # a process that is killed between two writes leaves only the one before
-    content = bytearray((path if path.exists() else before).read_bytes())
-    content[-1000] ^= 255
-    path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
-    taken, step = [], Training.step
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """(a store with a checkpoint of CONFIG at iteration 6, the whole history of CONFIG)."""
+    folder = tmp_path_factory.mktemp("stopped") / "runs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "step", lambda self: (taken.append(1), step(self)))
-        with pytest.warns(UserWarning, match="is damaged; the one before it is used"):
-            assert train(LONG).history.equals(expected)
-    assert 0 < len(taken) < LONG.iterations
+        patch.setenv("CLR_RUNS", str(folder))
+        interrupted(CONFIG, patch)
+    return folder, Training(CONFIG, DIGITS).run().history
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 255
+    path.write_bytes(content)
+
+
+def change(*keys, to):
+    """A change of a checkpoint whose checksum is right; `to` makes the new value of the old."""
+
+    def spoil(path):
+        values = unseal(path)
+        *parents, last = keys
+        holder = values
+        for key in parents:
+            holder = holder[key]
+        holder[last] = to(holder[last])
+        seal(path, values)
+
+    return spoil
+
+
+def lose(*keys):
+    def spoil(path):
+        values = unseal(path)
+        *parents, last = keys
+        holder = values
+        for key in parents:
+            holder = holder[key]
+        del holder[last]
+        seal(path, values)
+
+    return spoil
+
+
+SPOILT = {
+    "truncated": (truncate, "it is damaged"),
+    "a bit flipped": (flip, "it is damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "it is damaged"),
+    "another run": (
+        change("training", "config", to=lambda c: c | {"seed": 1}),
+        "is of another run",
+    ),
+    "a weight of another shape": (
+        change("training", "model", to=lambda m: {k: v[None] for k, v in m.items()}),
+        "size mismatch|shape",
+    ),
+    "no weights": (lose("training", "model"), "model"),
+    "no batches": (lose("training", "batches"), "batches"),
+    "no rows": (change("training", "rows", to=lambda rows: []), "does not fit iteration"),
+    "a row too many": (
+        change("training", "rows", to=lambda rows: [*rows, rows[-1]]),
+        "does not fit iteration",
+    ),
+    "a cell too few": (
+        change("training", "rows", to=lambda rows: [row[:-1] for row in rows]),
+        "does not fit iteration",
+    ),
+    "past the end": (
+        change("training", "batches", to=lambda b: b | {"iteration": 10**6}),
+        "does not fit iteration 1000000 of 20",
+    ),
+    "before the start": (
+        change("training", "batches", to=lambda b: b | {"iteration": -1}),
+        "iteration",
+    ),
+    "losses missing": (
+        change("training", "losses", to=lambda losses: torch.ones(99)),
+        "does not fit iteration",
+    ),
+    "rates of another iteration": (
+        change("training", "scheduler", to=lambda s: s | {"iteration": 2}),
+        "does not fit iteration",
+    ),
+    "no seconds": (lose("seconds"), "seconds"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_a_checkpoint_that_is_damaged_or_does_not_fit_is_named_and_the_run_starts_again(
+    store, stopped, case
+):
+    shutil.copytree(stopped[0], store)
+    (path,) = store.rglob("*.checkpoint")
+    spoil, says = SPOILT[case]
+    spoil(path)
+    with pytest.warns(UserWarning) as warned:
+        assert train(CONFIG).history.equals(stopped[1])
+    (said,) = [str(each.message) for each in warned]
+    assert said.startswith(f"{path} cannot be continued: ") and re.search(says, said)
+    assert said.endswith("the run starts again from the start")
+    assert there(store) == [f"{path.stem}.json"]
+
+
+def test_a_checkpoint_is_kept_when_there_is_no_memory_for_it(store, stopped, monkeypatch):
+    shutil.copytree(stopped[0], store)
+    (path,) = store.rglob("*.checkpoint")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(Training, "load_state_dict", full)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        train(CONFIG)
+    assert path.read_bytes() == before
 
 
 def test_processes_share_a_store_and_train_each_run_once(store, expected, capsys):
@@ -337,21 +453,28 @@ def test_processes_share_a_store_and_train_each_run_once(store, expected, capsys
     outs.append(capsys.readouterr().out)
     assert sum("waiting for it" in out for out in outs) == 2
     assert all("imported []" in out for out in outs[:2])  # no process takes longer to start
-    assert {path.suffix for path in store.iterdir()} == {".csv", ".json"}
+    assert {Path(name).suffix for name in there(store)} == {".json"}
 
 
-def test_a_dead_process_loses_its_lock(killed):
+def test_a_dead_process_loses_its_lock_and_what_it_was_writing(killed, expected):
     folder, refusal = killed
     assert "another process is training" in refusal
-    with locks.lock(folder / run_name(LONG, DIGITS.fingerprint), wait=False):
-        pass
+    (checkpoint,) = folder.rglob("*.checkpoint")
+    for name in (f".{checkpoint.stem}.json.01.tmp", ".other.json.01.tmp"):
+        checkpoint.with_name(name).touch()
+    assert Store(folder).train(LONG, wait=False).history.equals(expected)
+    assert there(folder) == [".other.json.01.tmp", f"{checkpoint.stem}.json"]
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(store, monkeypatch):
-    def full(path, content):
-        raise OSError(28, "No space left on device")
+    write = files.write
 
-    monkeypatch.setattr(files, "write_sealed", full)
+    def full(path, *content):
+        if path.suffix == ".checkpoint":
+            raise OSError(28, "No space left on device")
+        write(path, *content)
+
+    monkeypatch.setattr(files, "write", full)
     with pytest.warns(UserWarning, match="no checkpoint: .*No space left"):
         assert train(CONFIG, checkpoint_seconds=0).ended == "finished"
 
@@ -388,7 +511,7 @@ Store.usual().train(config)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
     assert "could not write" in done.stderr and "CLR_RUNS" in done.stderr
-    assert list(store.iterdir()) == []
+    assert there(store) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100
 
 
@@ -400,7 +523,7 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 
 def test_two_image_folders_are_two_data_sets(store, tmp_path):
-    from test_datasets import folder
+    from test_data import folder
 
     def of(path):
         values = {"dataset": f"folder:{path}", "batch_size": 5, "iterations": 2}
@@ -412,9 +535,16 @@ def test_two_image_folders_are_two_data_sets(store, tmp_path):
     two = of(folder(tmp_path / "two", ("RGB",) * 5, ((8, 12),) * 5))
     usual, first = Store.usual(), train(one)
     assert usual.search(one).path == first.path and usual.search(two) is None
-    assert usual.search(same).path == first.path  # the same images under another name
+    assert train(same).path == first.path  # the same images under another name
     (tmp_path / "else").mkdir()
     path = folder(tmp_path / "else" / "one", ("L",) * 5, ((8, 8),) * 5)  # the same last name
-    assert usual.search(of(path)) is None
-    shutil.rmtree(path)  # then the name has to do
-    assert usual.search(of(path)).path == first.path
+    assert usual.search(of(path)).path == first.path  # a search goes by the name
+    assert train(of(path)).path != first.path
+    assert {path.parent for path in store.rglob("*.json")} == {store / "folder-one" / "resnet8"}
+
+
+def test_a_folder_with_any_name_has_a_place(tmp_path):
+    for name in ("a b", "a:b", "..", "한글", "a\\b", "mnist", "a*b?"):
+        path = record.place(tmp_path, f"folder:{name}", "resnet8", "x")
+        assert path.parent.parent.parent == tmp_path and path.parent.parent.name != "mnist"
+        assert not set(path.parent.parent.name) & set(':*?\\/" ')

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10, MNIST
 
-from clr.training import datasets, download
+from clr.training import data
 
 ADVICE = r"CLR_DATA name that folder; dataset='digits' needs no download"
 
@@ -94,14 +94,14 @@ def files(folder):
 
 def test_cifar10_is_downloaded_once_and_read_from_there(server, tmp_path, monkeypatch):
     here = cifar(server, monkeypatch, tmp_path)
-    loaded = datasets.load("cifar10")
+    loaded = data.load("cifar10")
     assert loaded.image_shape == (3, 32, 32) and len(loaded.train_images) == 20
     first = pickle.loads((tmp_path / "source/cifar-10-batches-py/data_batch_1").read_bytes())
     assert np.array_equal(loaded.train_images[0].numpy().ravel(), first["data"][0])
-    assert datasets.load("cifar10").fingerprint == loaded.fingerprint
+    assert data.load("cifar10").fingerprint == loaded.fingerprint
     assert server.asked == [f"/{CIFAR10.filename}"]
     (here / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"damaged")
-    assert datasets.load("cifar10").fingerprint == loaded.fingerprint  # unpacked anew
+    assert data.load("cifar10").fingerprint == loaded.fingerprint  # unpacked anew
     assert server.asked == [f"/{CIFAR10.filename}"]
     assert not any(name.endswith(".download") for name in files(here))
 
@@ -110,7 +110,7 @@ def test_threads_that_ask_at_the_same_time_download_once(server, tmp_path, monke
     cifar(server, monkeypatch, tmp_path)
     server.wait = 0.5
     with ThreadPoolExecutor(3) as pool:  # each has a lock of its own, as processes have
-        loaded = list(pool.map(datasets.load, ["cifar10"] * 3))
+        loaded = list(pool.map(data.load, ["cifar10"] * 3))
     assert len({each.fingerprint for each in loaded}) == 1
     assert server.asked == [f"/{CIFAR10.filename}"]
 
@@ -133,7 +133,7 @@ with FileLock(sys.argv[1]):
         ThreadPoolExecutor(1) as pool,
     ):
         assert other.stdout.readline() == "locked\n"
-        loading = pool.submit(datasets.load, "cifar10")
+        loading = pool.submit(data.load, "cifar10")
         with pytest.raises(TimeoutError):
             loading.result(timeout=0.5)
         assert server.asked == []
@@ -143,13 +143,13 @@ with FileLock(sys.argv[1]):
 
 def test_data_in_a_folder_that_cannot_be_written(server, tmp_path, monkeypatch):
     cifar(server, monkeypatch, tmp_path)
-    first = datasets.load("cifar10")
+    first = data.load("cifar10")
 
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(download.FileLock, "acquire", refuse)
-    assert datasets.load("cifar10").fingerprint == first.fingerprint
+    monkeypatch.setattr(data.FileLock, "acquire", refuse)
+    assert data.load("cifar10").fingerprint == first.fingerprint
 
 
 def test_a_folder_that_cannot_be_written_is_named(server, tmp_path, monkeypatch):
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_is_named(server, tmp_path, monkeypatch)
     monkeypatch.setenv("CLR_DATA", str(tmp_path / "file" / "here"))
     says = f"download CIFAR10 to {tmp_path}/file/here: .*Not a directory.*{ADVICE}"
     with pytest.raises(ConnectionError, match=says):
-        datasets.load("cifar10")
+        data.load("cifar10")
     assert server.asked == []
 
 
@@ -167,16 +167,16 @@ def test_no_network_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("CLR_DATA", str(tmp_path))
     says = f"could not download CIFAR10 to {tmp_path}: .*refused.*{ADVICE}"
     with pytest.raises(ConnectionError, match=says):
-        datasets.load("cifar10")
+        data.load("cifar10")
     assert files(tmp_path) == set()
 
 
 def test_a_server_that_does_not_answer_is_given_up(server, tmp_path, monkeypatch):
     cifar(server, monkeypatch, tmp_path)
-    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    monkeypatch.setattr(data, "TIMEOUT", 0.2)
     server.wait = 60
     with pytest.raises(ConnectionError, match=f"timed out.*{ADVICE}"):
-        datasets.load("cifar10")
+        data.load("cifar10")
     assert socket.getdefaulttimeout() is None
 
 
@@ -185,7 +185,7 @@ def test_a_wrong_checksum_is_named_and_leaves_nothing_behind(server, tmp_path, m
     server.files[f"/{CIFAR10.filename}"] = b"another file"
     says = f"{CIFAR10.filename} came incomplete or altered: its MD5 is not {CIFAR10.tgz_md5}"
     with pytest.raises(ConnectionError, match=says):
-        datasets.load("cifar10")
+        data.load("cifar10")
     assert files(here) == set()
 
 
@@ -195,17 +195,17 @@ def test_after_a_connection_that_breaks_off_the_next_call_starts_anew(
     here = cifar(server, monkeypatch, tmp_path)
     server.cut = 1000
     with pytest.raises(ConnectionError, match="came incomplete .*Nothing incomplete was kept"):
-        datasets.load("cifar10")
+        data.load("cifar10")
     assert files(here) == set()
     server.cut = None
-    assert len(datasets.load("cifar10").train_images) == 20
+    assert len(data.load("cifar10").train_images) == 20
 
 
 def test_what_a_killed_download_left_behind_is_removed(server, tmp_path, monkeypatch):
     here = cifar(server, monkeypatch, tmp_path)
     (here / ".CIFAR10.download").mkdir(parents=True)
     (here / ".CIFAR10.download" / CIFAR10.filename).write_bytes(b"half")
-    assert len(datasets.load("cifar10").train_images) == 20
+    assert len(data.load("cifar10").train_images) == 20
     assert ".CIFAR10.download" not in files(here)
 
 
@@ -213,7 +213,7 @@ def test_an_archive_that_is_there_is_unpacked_without_a_network(server, tmp_path
     here = cifar(server, monkeypatch, tmp_path)
     here.mkdir()
     (here / CIFAR10.filename).write_bytes(server.files.pop(f"/{CIFAR10.filename}"))
-    assert len(datasets.load("cifar10").train_images) == 20
+    assert len(data.load("cifar10").train_images) == 20
 
 
 def mnist(server, monkeypatch, tmp_path):
@@ -240,7 +240,7 @@ def test_mnist_tries_the_next_address(server, tmp_path, monkeypatch, bad):
     mnist(server, monkeypatch, tmp_path)
     if bad:
         server.files |= {f"/bad/{name}": bad for name, _ in MNIST.resources}
-    loaded = datasets.load("mnist")
+    loaded = data.load("mnist")
     assert loaded.image_shape == (1, 28, 28) and loaded.train_labels.tolist() == [0, 1, 2]
     assert loaded.test_images[1, 0, 0, 5] == (784 + 5) % 256
 
@@ -253,7 +253,7 @@ def test_mnist_half_downloaded_leaves_nothing_and_names_every_address(
     content = server.files.pop(f"/good/{lost}")
     says = f"Error downloading {lost}.*/bad/.*404.*/good/.*404.*{ADVICE}"
     with pytest.raises(ConnectionError, match=says):
-        datasets.load("mnist")
+        data.load("mnist")
     assert files(here) == set()
     server.files[f"/good/{lost}"] = content
-    assert len(datasets.load("mnist").test_images) == 2
+    assert len(data.load("mnist").test_images) == 2

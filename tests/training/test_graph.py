@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from clr.policies import OneCycle, OneCycleMomentum, Triangular2
-from clr.training import RunConfig, Training, datasets, graph, loop
+from clr.training import RunConfig, Training, data, graph, loop
 
-DIGITS = datasets.load("digits")
+DIGITS = data.load("digits")
 SHORT = RunConfig(
     Triangular2(0.01, 0.1, 7), 30, model="resnet8", weight_decay=1e-4, test_every=8
 )
-LARGE = replace(SHORT, batch_size=200, ghost_batch=50, flip=True, crop=1, subtract_mean=False)
+LARGE = replace(SHORT, batch_size=200, ghost_batch=50, flip=True, subtract_mean=False)
 CYCLE = replace(
     SHORT, policy=OneCycle(0.01, 0.1, 12), momentum_policy=OneCycleMomentum(0.8, 0.95, 12)
 )
@@ -80,9 +80,7 @@ def test_a_continued_run_records_its_graph_anew(as_on_a_gpu):
 def test_a_step_reads_nothing_back(model, config, as_on_a_gpu):
     """On "meta", where tensors have no values, `item` and whatever else would wait raises."""
     images = torch.zeros(400, 1, 28, 28, dtype=torch.uint8)
-    many = datasets.Dataset(
-        "m", ("a", "b"), images, torch.zeros(400).long(), images, images[:, 0]
-    )
+    many = data.Dataset("m", ("a", "b"), images, torch.zeros(400).long(), images, images[:, 0])
     running = Training(replace(config, model=model), many, "meta")
     for _ in range(6):
         running.step()

@@ -40,6 +40,11 @@ def caffe(name, w, gradients, rates, momentum, decay):
         elif name == "torch_sgd":
             h = momentum * h + g
             update = rate * h
+        elif name == "adamw":
+            m = momentum * m + (1 - momentum) * gradient
+            v = 0.95 * v + 0.05 * gradient * gradient
+            mean, root = m / (1 - momentum**t), np.sqrt(v / (1 - 0.95**t))
+            update = rate * (mean / (root + 1e-8) + decay * w)
         w = w - update
     return w
 
@@ -47,7 +52,7 @@ def caffe(name, w, gradients, rates, momentum, decay):
 @pytest.mark.parametrize("name", list(optim.NAMES))
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), momentum=st.floats(0.1, 0.99), decay=st.floats(0, 0.5))
-def test_every_solver_is_caffes(name, seed, momentum, decay):
+def test_every_solver_is_caffes_or_pytorchs(name, seed, momentum, decay):
     random = np.random.default_rng(seed)
     policy, n = ExpRange(0.001, 0.1, 3, 0.95), 12
     start, gradients = random.normal(size=(2, 3)), random.normal(size=(n, 2, 3))

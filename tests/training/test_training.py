@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from clr.policies import Fixed, OneCycleMomentum, RangeRamp, Stages, Triangular2
-from clr.training import RunConfig, Training, datasets
+from clr.training import RunConfig, Training, data
 
-DIGITS = datasets.load("digits")
+DIGITS = data.load("digits")
 SHORT = RunConfig(
     Triangular2(0.01, 0.1, 7), 30, model="resnet8", weight_decay=1e-4, test_every=8
 )
@@ -111,7 +111,7 @@ def test_a_state_from_before_a_new_field_of_the_config_is_continued():
 
 
 def test_a_state_of_other_data_is_refused():
-    other = datasets.Dataset(
+    other = data.Dataset(
         "o",
         DIGITS.classes,
         DIGITS.train_images,
@@ -164,7 +164,6 @@ def test_other_settings_train_otherwise():
 def test_the_configs_settings_arrive():
     values = {
         "train_images": 200,
-        "crop": 1,
         "flip": True,
         "shuffle": False,
         "seed": 3,
@@ -173,7 +172,7 @@ def test_the_configs_settings_arrive():
     }
     t = Training(replace(SHORT, **values), DIGITS)
     b = t.batches
-    assert (b.n, b.crop, b.flip, b.shuffle, b.seed) == (200, 1, True, False, 3)
+    assert (b.n, b.flip, b.shuffle, b.seed) == (200, True, False, 3)
     groups = t.optimizer.param_groups
     assert {g["momentum"] for g in groups} == {0.5}
     assert {g["weight_decay"] for g in groups} == {0.02, 0}
@@ -234,7 +233,10 @@ def test_config_is_a_value():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"iterations": 0}, "iterations must be a whole number, at least 1; got 0"),
+        (
+            {"iterations": 0},
+            "iterations must be a whole number, at least 1 and at most 10000000; got 0",
+        ),
         ({"iterations": "500"}, "iterations must be a number.*; got '500'"),
         ({"batch_size": -1}, "batch_size must be"),
         ({"seed": -1}, "seed must be a whole number, at least 0; got -1"),
@@ -249,7 +251,6 @@ def test_config_is_a_value():
         ({"policy": 0.1}, "policy must be a clr Policy; got 0.1"),
         ({"bn_fraction": 1.0}, "bn_fraction must be at least 0 and below 1"),
         ({"ghost_batch": 0}, "ghost_batch must be a whole number, at least 1; got 0"),
-        ({"batch_size": 10**400}, r"batch_size must be a whole .*; got about 10\*\*400"),
         ({"momentum_policy": 0.1}, "momentum_policy must be a clr Policy"),
         ({"policy": RangeRamp(0, 1, 10)}, "iteration 20 is past the end"),
         ({"momentum_policy": RangeRamp(0, 0.9, 10)}, "iteration 20 is past the end"),
@@ -273,7 +274,7 @@ def test_bad_configs_are_named(values, says):
 def test_a_step_reuses_the_memory_of_the_step_before():
     script = """
 import resource
-from clr.bench import step as bench
+from clr import bench
 training = bench.Training(bench.CONFIG, bench.pixels(1000))
 faults = []
 for _ in range(4):  # the first ones are the warm-up

@@ -1,1 +1,0 @@
-"""How fast we train: a training step on a CPU and on a GPU, and what it is compared with."""

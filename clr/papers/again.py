@@ -1,0 +1,240 @@
+"""Should the rate rise again? A second workload, on which neither paper trained.
+
+A byte-level transformer (`clr.training.models.Transformer`) learns the text of SymPy under
+AdamW for T = 800 iterations of 32 blocks. The loss on held-out text is compared, in nats per
+byte. The questions are those of somebody who knows the number of iterations in advance, who
+does not know it, or who doubles it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from clr.papers.experiment import Arm, Claim, Experiment, claim
+from clr.policies import Decay, Fixed, Policy, RangeRamp, Stages, Triangular, hann
+
+T = 800
+RATES = tuple(0.0005 * 2**k for k in range(5))  # peak rates
+MARGIN = 0.02  # nats per byte
+SHORT, LONG = 0.05, 0.25  # warm-up, as a fraction of the run
+_LENGTHS = (T // 4, T // 2, 3 * T // 4, 2 * T)  # for which linear is tuned, too
+_SETTINGS = {
+    "model": "transformer",
+    "optimizer": "adamw",
+    "momentum": 0.9,
+    "weight_decay": 0.1,
+    "clip_grad_norm": 1.0,
+    "batch_size": 32,
+    "subtract_mean": False,
+    "validation_images": 1200,
+    "test_every": 200,
+}
+
+Maker = Callable[[float], Policy]  # from the peak rate
+
+
+def _rises(peak: float, warm_up: int, *then: tuple[Policy, int]) -> Stages:
+    """A linear rise from 0 to the peak, then other stages."""
+    return Stages(((RangeRamp(0.0, peak, warm_up), warm_up), *then))
+
+
+def linear(n: int, warm_up: float) -> Maker:
+    """A rise, then a linear fall to 0."""
+    up = round(warm_up * n)
+    return lambda peak: Triangular(0.0, peak, up, stepsize_down=n - up)
+
+
+def hold_and_fall(n: int, up: int) -> Maker:
+    """A rise of `up` iterations, a constant rate, then a linear fall to 0 in the last fifth."""
+    last = n // 5
+    return lambda peak: _rises(
+        peak, up, (Fixed(peak), n - up - last), (Decay(0.0, peak, last), last)
+    )
+
+
+def _restarts(up: int, *lengths: int) -> Maker:
+    """Cosines that fall to 0, one after another (SGDR); a rise before the first."""
+    first, *others = lengths
+
+    def make(peak: float) -> Policy:
+        falls = ((Decay(0.0, peak, n, wave=hann), n) for n in (first - up, *others))
+        return _rises(peak, up, *falls)
+
+    return make
+
+
+def _with_warm_up(warm_up: float) -> dict[str, Maker]:
+    up = round(warm_up * T)
+    return {
+        "constant": lambda peak: _rises(peak, up, (Fixed(peak), T - up)),
+        "linear": linear(T, warm_up),
+        "cosine": lambda peak: _rises(peak, up, (Decay(0.0, peak, T - up, wave=hann), T - up)),
+        "hold and fall": hold_and_fall(T, up),
+    }
+
+
+_UP = round(SHORT * T)
+WARMED = tuple(_with_warm_up(SHORT))  # the schedules whose warm-up is chosen, too
+CYCLES: dict[str, Maker] = {
+    "one cycle": lambda peak: Triangular(0.0, peak, T // 2),
+    "two cycles to 0": lambda peak: Triangular(0.0, peak, T // 4),
+    "two cycles to a sixth": lambda peak: Triangular(peak / 6, peak, T // 4),
+    "SGDR": _restarts(_UP, T // 7, 2 * T // 7 + 1, T - T // 7 - 2 * T // 7 - 1),
+}
+SCHEDULES: dict[str, Maker] = {
+    **{
+        f"{name}, {warm_up:.0%} warm-up": maker
+        for warm_up in (SHORT, LONG)
+        for name, maker in _with_warm_up(warm_up).items()
+    },
+    **CYCLES,
+}
+
+
+def tuned(length: int) -> str:
+    """The name of the linear schedule that is tuned for another length than T."""
+    return f"linear, {length:,} iterations"
+
+
+def at_rate(schedule: str, rate: float) -> str:
+    """The name of the arm of `RATES_OF_AGAIN` with this schedule and this peak rate."""
+    return f"{schedule}, {rate:g}"
+
+
+RATES_OF_AGAIN = Experiment(
+    name="again_rates",
+    about="""The peak rate of each schedule of `again`, and the length of its warm-up.
+
+    Twelve schedules at five peak rates; linear for other lengths (25 % warm-up) at the middle
+    three. A schedule's rate is the one with the lowest mean validation loss over two seeds; a
+    schedule that comes with two warm-ups gets the better one in the same way. If the chosen
+    rate is the lowest or the highest of its grid, the grid gets another rate there, an octave
+    further. Test losses choose nothing.
+    """,
+    paper="ours",
+    dataset="text",
+    seeds=2,
+    settings=_SETTINGS,
+    measure="loss",
+    arms={
+        **{
+            at_rate(name, rate): Arm(maker(rate), T)
+            for name, maker in SCHEDULES.items()
+            for rate in RATES
+        },
+        **{
+            at_rate(tuned(n), rate): Arm(linear(n, LONG)(rate), n)
+            for n in _LENGTHS
+            for rate in RATES[1:4]
+        },
+    },
+)
+
+
+def _known(rates: Mapping[str, float], warm_ups: Mapping[str, float]) -> dict[str, Maker]:
+    """The eight schedules of T iterations, each with its chosen warm-up."""
+    chosen = {name: SCHEDULES[f"{name}, {warm_ups[name]:.0%} warm-up"] for name in WARMED}
+    return chosen | CYCLES
+
+
+def _ready(*at: int) -> list[int]:
+    """The lengths of branches of one hold-and-fall trunk that are ready after `at` iterations.
+
+    These are all iterations spent until then: the trunk and the falls of all branches. A
+    branch falls in the last fifth of its own length.
+    """
+    lengths, falls = [], 0
+    for total in at:
+        lengths.append(total - falls)
+        falls += lengths[-1] // 5
+    return lengths
+
+
+def again(rates: Mapping[str, float], warm_ups: Mapping[str, float]) -> Experiment:
+    """Every schedule at its chosen rate, on five seeds that were not used to choose.
+
+    `rates` holds a peak rate per name in `SCHEDULES` that is used and per `tuned` name,
+    `warm_ups` the chosen warm-up of each name in `WARMED`. Both come from the validation losses
+    of `RATES_OF_AGAIN`, and from nothing else.
+    """
+
+    def rate(name: str) -> float:
+        return rates[f"{name}, {warm_ups[name]:.0%} warm-up" if name in WARMED else name]
+
+    known = _known(rates, warm_ups)
+    trunk = rates[f"hold and fall, {SHORT:.0%} warm-up"]
+    branches = dict(zip(("T/4", "T/2", "T"), _ready(T // 4, T // 2, T), strict=True))
+    branches["3T/4"] = _ready(T // 4, T // 2, 3 * T // 4)[-1]
+    peak, up = rate("linear"), round(warm_ups["linear"] * T)
+    resumed = 2 * T - T // 5  # a trunk that gave T iterations loses its first fall
+    arms = {
+        **{name: Arm(maker(rate(name)), T) for name, maker in known.items()},
+        **{
+            f"{name}, twice its rate": Arm(known[name](2 * rate(name)), T)
+            for name in ("linear", "one cycle", "two cycles to 0")
+        },
+        "SGDR, 1 : 1 : 2": Arm(_restarts(_UP, T // 4, T // 4, T // 2)(rate("SGDR")), T),
+        **{f"branch, {at}": Arm(hold_and_fall(n, _UP)(trunk), n) for at, n in branches.items()},
+        **{tuned(n): Arm(linear(n, LONG)(rates[tuned(n)]), n) for n in _LENGTHS},
+        "re-warmed": Arm(Triangular(0.0, peak, up, stepsize_down=T - up), 2 * T),
+        "resumed trunk": Arm(hold_and_fall(resumed, _UP)(trunk), resumed),
+        "constant at a tenth": Arm(
+            Stages(((linear(T, warm_ups["linear"])(peak), T), (Fixed(peak / 10), T))), 2 * T
+        ),
+    }
+    return Experiment(
+        name="again",
+        about="""Should the rate rise again, if the length is known, unknown, doubled?
+
+        *Known*: eight schedules of T = 800 iterations. *Unknown*: a model is wanted after T/4,
+        T/2 and T iterations. SGDR with cycles of 1 : 1 : 2 ends a cycle there; a trunk with a
+        constant rate gets branches that fall to 0, and the iterations of all falls are counted,
+        so that both have spent equally many (the branch for 3T/4 is one more, and not counted
+        for T); linear is tuned for each length. *Doubled*: a run of T iterations goes on to 2T:
+        with a second rise and fall; by going on with the trunk from before its fall, whose
+        iterations are lost (so it ends at 1.8 T); or with a tenth of the peak rate. Linear is
+        planned and tuned for 2T.
+        """,
+        paper="ours",
+        dataset="text",
+        seeds=5,
+        first_seed=2,
+        settings=_SETTINGS,
+        measure="loss",
+        arms=arms,
+        claims=_CLAIMS,
+    )
+
+
+def _ours(sentence: str, **more) -> Claim:
+    return claim(sentence, margin=MARGIN, **more)
+
+
+def _at_twice(cycle: str, **more) -> Claim:
+    """That twice its rate costs a cycle less than it costs linear."""
+    twice = ", twice its rate"
+    return _ours(
+        f"{cycle}{twice} better than linear{twice}", minus=cycle, other_minus="linear", **more
+    )
+
+
+_CLAIMS = (
+    _ours("two cycles to 0 not worse than linear", primary=True),
+    _ours("one cycle as good as linear", primary=True),
+    _ours("SGDR not worse than cosine", primary=True),
+    _at_twice("two cycles to 0", primary=True),
+    _ours("SGDR, 1 : 1 : 2 not worse than branch, T/2", at=T // 2, primary=True),
+    _ours("SGDR, 1 : 1 : 2 not worse than branch, T", primary=True),
+    _ours(f"re-warmed not worse than {tuned(2 * T)}", primary=True),
+    _at_twice("one cycle"),
+    _ours("two cycles to 0 better than one cycle"),
+    _ours("two cycles to 0 better than two cycles to a sixth"),
+    _ours("linear better than constant"),
+    _ours("hold and fall as good as cosine"),
+    _ours("linear as good as cosine"),
+    _ours("SGDR, 1 : 1 : 2 not worse than branch, T/4", at=T // 4),
+    _ours(f"branch, T/2 not worse than {tuned(T // 2)}"),
+    _ours("branch, T not worse than linear"),
+    _ours(f"resumed trunk not worse than {tuned(2 * T)}"),
+    _ours("re-warmed better than constant at a tenth"),
+)
