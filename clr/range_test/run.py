@@ -7,7 +7,7 @@ import math
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -169,44 +169,28 @@ def lr_range_test(
     all read the same bounds and stop at the same step.
 
     A run ends early when the loss is not finite, or when its mean since the last row is above
-    `divergence` times that of the first row, over five steps at least.
-    Parameters, gradients, buffers, modes, optimizer, scaler, random states and the loader are
-    restored, also after an error or Ctrl-C; the next pass over the loader is what it would have
-    been, or a UserWarning says that it is not. The copy of the model and of the optimizer's
-    state lies on the model's device, or on `restore_to`, such as "cpu". Raises ValueError or
-    TypeError, naming the argument, for invalid arguments.
+    `divergence` times that of the first row, over five steps at least. Parameters, gradients,
+    buffers, modes, optimizer, scaler, random states and the loader are restored, also after an
+    error or Ctrl-C; the next pass over the loader is what it would have been, or a UserWarning
+    says that it is not. The copy of the model and of the optimizer's state lies on the model's
+    device, or on `restore_to`, such as "cpu". Raises ValueError or TypeError, naming the
+    argument, for invalid arguments.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module; got {described(model)}")
-    functions = {"loss": loss, "unpack": unpack}
-    optional = {"metric": metric, "evaluate": evaluate, "reset": reset}
-    functions |= {name: each for name, each in optional.items() if each is not None}
-    for name, each in functions.items():
-        if not callable(each) or isinstance(each, type):
-            raise TypeError(f"{name} must be a function; got {described(each)}")
-    if policy is not None and not isinstance(policy, RangeRamp):
-        raise TypeError(f"policy must be a RangeRamp or None; got {described(policy)}")
-    if policy is not None and (policy.iterations < 2 or policy.past_end == "cycle"):
-        raise ValueError(
-            "policy must have at least 2 iterations and not start again (past_end='cycle'); "
-            f"got {policy}"
-        )
+    _check_functions({"loss": loss, "unpack": unpack}, optional=False)
+    _check_functions({"metric": metric, "evaluate": evaluate, "reset": reset}, optional=True)
+    _check_policy(policy)
     if greater_is_better is not None:
         checks.flag("greater_is_better", greater_is_better)
     if every is not None:
         every = checks.whole("every", every)
     if clip_grad_norm is not None:
-        largest = sys.float_info.max
-        clip_grad_norm = checks.real(
-            "clip_grad_norm", clip_grad_norm, 1e-300, largest, "above 0"
-        )
+        low, high = sys.float_info.min, sys.float_info.max
+        clip_grad_norm = checks.real("clip_grad_norm", clip_grad_norm, low, high, "above 0")
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
-    numbers: list[int | None] = [None]
-    if seeds is not None:  # numpy's seeds end at 2**32 - 1
-        numbers = [checks.whole("seeds", seed, low=0, high=2**32 - 1) for seed in seeds]
-    if not numbers:
-        raise ValueError("seeds must hold at least one seed; got none")
+    numbers = _seeds(seeds)
     _check_optimizer(optimizer, model)
     groups, shares = optimizer.param_groups, multipliers(optimizer.param_groups)
     device, used_up = next(model.parameters()).device, is_used_up(batches)
@@ -217,9 +201,7 @@ def lr_range_test(
     def ramp(along: RangeRamp, seed: int | None, every: int, test: Any, limit: float) -> Any:
         with restored(model, optimizer, scaler, batches, restore_to=restore_to):
             if seed is not None:
-                random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
-                for generator in generators(batches):
-                    seed_generator(generator, seed)
+                _seed(seed, batches)
             if reset is not None:
                 reset(model)
             if not any(module.training for module in model.modules()):
@@ -258,6 +240,43 @@ def lr_range_test(
             stacklevel=2,
         )
     return RangeTest(curves, ended, rising, slow)
+
+
+def _check_functions(functions: Mapping[str, object], *, optional: bool) -> None:
+    """TypeError unless each is a function or another callable, but not a class."""
+    for name, each in functions.items():
+        if not (optional and each is None) and (not callable(each) or isinstance(each, type)):
+            raise TypeError(f"{name} must be a function; got {described(each)}")
+
+
+def _check_policy(policy: object) -> None:
+    """TypeError or ValueError unless it is None or a ramp that can be followed to its end."""
+    if policy is None:
+        return
+    if not isinstance(policy, RangeRamp):
+        raise TypeError(f"policy must be a RangeRamp or None; got {described(policy)}")
+    if policy.iterations < 2 or policy.past_end == "cycle":
+        raise ValueError(
+            "policy must have at least 2 iterations and not start again (past_end='cycle'); "
+            f"got {policy}"
+        )
+
+
+def _seeds(seeds: Iterable[int] | None) -> list[int | None]:
+    """The seed of each run; numpy's seeds end at 2**32 - 1."""
+    if seeds is None:
+        return [None]
+    numbers = [checks.whole("seeds", seed, low=0, high=2**32 - 1) for seed in seeds]
+    if not numbers:
+        raise ValueError("seeds must hold at least one seed; got none")
+    return [*numbers]
+
+
+def _seed(seed: int, batches: Iterable) -> None:
+    """Begin all random numbers at `seed`."""
+    random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+    for generator in generators(batches):
+        seed_generator(generator, seed)
 
 
 def _check_optimizer(optimizer: object, model: nn.Module) -> None:
