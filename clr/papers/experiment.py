@@ -63,6 +63,9 @@ class Arm:
     settings: Mapping[str, object] = field(default_factory=dict)
     seeds: int | None = None
 
+    def __post_init__(self):
+        checks.whole_or_none("seeds", self.seeds)
+
 
 Side = tuple[str, int | None, bool, str | None]  # of a claim
 
@@ -99,6 +102,9 @@ class Claim:
     minus: str | None = None
     other_minus: str | None = None
     written: str = BEFORE
+
+    def __post_init__(self):
+        checks.rate("margin", self.margin)
 
     @property
     def control(self) -> bool:

@@ -395,3 +395,15 @@ def test_mnist_is_the_papers_table_2():
             assert (c.momentum_policy(0), c.momentum_policy(up)) == (0.95, 0.8)
             assert 2 * up < c.iterations
     assert {c.margin for c in super_convergence.MNIST.claims} == {0.0005}
+
+
+@pytest.mark.parametrize("margin", [float("nan"), -1, float("inf")])
+def test_a_margin_is_finite_and_at_least_0(margin):
+    with pytest.raises(ValueError, match="margin must be finite and at least 0; got"):
+        claim("a better than b", margin=margin)
+
+
+@pytest.mark.parametrize("seeds", [-1, 0, 1.5])
+def test_the_planned_seeds_of_an_arm_are_at_least_1(seeds):
+    with pytest.raises(ValueError, match="seeds must be a whole number, at least 1; got"):
+        Arm(Fixed(0.1), 10, seeds=seeds)
