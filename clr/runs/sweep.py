@@ -242,6 +242,7 @@ def _connect(address: str):
 def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Outcomes:
     """Each run as a task of dask; those that another sweep trains are waited for at the end."""
     from distributed import as_completed
+    from distributed.comm import CommClosedError
 
     left, wait = dict(enumerate(configs)), False
     with client:
@@ -257,7 +258,7 @@ def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Out
                         del left[tasks[task]]
                         yield tasks[task], outcome
                 wait = True
-        except CancelledError:
+        except (CancelledError, CommClosedError):
             raise ConnectionError(
                 f"the dask scheduler at {client.scheduler.address} is gone; the same command "
                 "goes on from there"
