@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tasks import DESIGN, JUDGED, STEPS, TASKS, Task, build
+from tasks import AGAIN, DESIGN, JUDGED, STEPS, TASKS, Task, build
 
 from clr.policies import ExponentialRangeRamp, RangeRamp
 from clr.range_test import lr_range_test
@@ -25,6 +25,7 @@ from clr.range_test import lr_range_test
 FOLDER = Path("results/finders")
 DATA = Path("data/finders.csv")
 TRUTH_SEEDS, SEEDS = range(3), range(10, 15)
+PARTS = {"design": DESIGN, "judged": JUDGED, "again": AGAIN}
 PEERS = {"fastai": "2.8", "torch-lr-finder": "0.2.2", "Lightning": "2.6"}
 
 SCHEDULES: dict[
@@ -325,7 +326,7 @@ def regrets(task: Task, rate: float | None) -> list[float]:
 def table() -> pd.DataFrame:
     """One row per task, finder and seed: the rate and its regret with each schedule."""
     rows = []
-    for part, tasks in (("design", DESIGN), ("judged", JUDGED)):
+    for part, tasks in PARTS.items():
         for task in tasks:
             kept = Kept(task).values
             for seed in SEEDS:
@@ -353,13 +354,13 @@ if __name__ == "__main__":
             for each in TASKS.values():
                 truth(each, seed)
     elif command == "find":
-        for each in {"design": DESIGN, "judged": JUDGED}[which[0]]:
+        for each in PARTS[which[0]]:
             for seed in SEEDS:
                 Kept(each).get(f"found {seed}", lambda: find(each, seed))  # noqa: B023
             print(each.name, "found", flush=True)
     elif command == "table":
         rows = table()
         rows.to_csv(DATA, index=False)
-        for part in ("design", "judged"):
+        for part in PARTS:
             print(part, summary(rows[rows["part"] == part]).round(1).to_string(), sep="\n")
         print("all", summary(rows).round(1).to_string(), sep="\n")

@@ -85,7 +85,8 @@ class RangeTest:
             method = "loss" if self.watched == "train_loss" else "accuracy"
         read_off = read(self.curves, self.ended, self.watched, method, self.greater_is_better)
         if self.exponential is not None:
-            return replace(read_off, peak=bracket.peak(self.exponential))
+            rises = read_off.base_lr is not None
+            return replace(read_off, peak=bracket.peak(self.exponential, rises))
         return read_off
 
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:
