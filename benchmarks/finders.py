@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tasks import DESIGN, JUDGED, STEPS, TASKS, Task, build
+from tasks import AGAIN, DESIGN, JUDGED, STEPS, TASKS, Task, build
 
 from clr.policies import ExponentialRangeRamp, RangeRamp
 from clr.range_test import lr_range_test
@@ -25,6 +25,7 @@ from clr.range_test import lr_range_test
 FOLDER = Path("results/finders")
 DATA = Path("data/finders.csv")
 TRUTH_SEEDS, SEEDS = range(3), range(10, 15)
+PARTS = {"design": DESIGN, "judged": JUDGED, "again": AGAIN}
 PEERS = {"fastai": "2.8", "torch-lr-finder": "0.2.2", "Lightning": "2.6"}
 
 SCHEDULES: dict[
@@ -258,27 +259,34 @@ def good_end(task: Task) -> float:
     return 4 * 2.0 ** statistics.fmean(octaves)
 
 
-def find(task: Task, seed: int) -> dict[str, float | None]:
-    """What each finder says: {finder: rate}."""
-    found: dict[str, float | None] = {}
+def find_ours(task: Task, seed: int) -> dict[str, float | None]:
+    """What the range test says, without and with a policy: {finder: rate}."""
     nothing = ours(task, seed, None)
-    bounds = nothing.bounds()
-    found["ours: peak"] = bounds.peak
-    found["ours: max_lr"] = bounds.max_lr
-    found["ours: max_lr, off the loss"] = nothing.bounds("loss").max_lr
+    found = {
+        "ours: peak": nothing.bounds().peak,
+        "ours: max_lr": nothing.bounds().max_lr,
+        "ours: max_lr, off the loss": nothing.bounds("loss").max_lr,
+    }
     end = good_end(task)
     for name, top in (("good", end), ("10 times too high", 10 * end), ("too low", end / 10)):
         ramped = ours(task, seed, RangeRamp(0.0, top, 200))
-        read = ramped.bounds()
-        found[f"linear ramp, end {name}: max_lr"] = read.max_lr
+        highest = ramped.bounds().max_lr
+        found[f"linear ramp, end {name}: max_lr"] = highest
         if name == "good":
             losses = ramped.column("train_loss")[0].dropna()
             third = float(losses.rolling(5, center=True).median().idxmin()) / 3
-            found["linear ramp, end good: max_lr/3"] = read.max_lr and read.max_lr / 3
+            found["linear ramp, end good: max_lr/3"] = highest and highest / 3
             found["linear ramp, end good: minimum/3"] = third
     ramp = ExponentialRangeRamp(1e-7, 10.0, 200)
     found["exponential ramp: max_lr"] = ours(task, seed, ramp).bounds().max_lr
-    found["exponential ramp: minimum/2"] = half_of_the_minimum(task, seed)
+    return found
+
+
+def find_others(task: Task, seed: int) -> dict[str, float | None]:
+    """What the other finders say: {finder: rate}."""
+    found: dict[str, float | None] = {
+        "exponential ramp: minimum/2": half_of_the_minimum(task, seed)
+    }
     fastai = of_fastai(task, seed, 100)
     for rule in (minimum, valley, steep, slide):
         found[f"fastai {rule.__name__}"] = rule(*fastai)
@@ -325,11 +333,12 @@ def regrets(task: Task, rate: float | None) -> list[float]:
 def table() -> pd.DataFrame:
     """One row per task, finder and seed: the rate and its regret with each schedule."""
     rows = []
-    for part, tasks in (("design", DESIGN), ("judged", JUDGED)):
+    for part, tasks in PARTS.items():
         for task in tasks:
             kept = Kept(task).values
             for seed in SEEDS:
-                for finder, rate in kept.get(f"found {seed}", {}).items():
+                both = kept.get(f"ours {seed}", {}) | kept.get(f"others {seed}", {})
+                for finder, rate in both.items():
                     values = [round(value, 4) for value in regrets(task, rate)]
                     shown = None if rate is None else float(f"{rate:.4g}")
                     rows.append([part, task.name, finder, seed, shown, *values])
@@ -353,13 +362,15 @@ if __name__ == "__main__":
             for each in TASKS.values():
                 truth(each, seed)
     elif command == "find":
-        for each in {"design": DESIGN, "judged": JUDGED}[which[0]]:
+        for each in PARTS[which[0]]:
             for seed in SEEDS:
-                Kept(each).get(f"found {seed}", lambda: find(each, seed))  # noqa: B023
+                kept = Kept(each)
+                kept.get(f"others {seed}", lambda: find_others(each, seed))  # noqa: B023
+                kept.get(f"ours {seed}", lambda: find_ours(each, seed))  # noqa: B023
             print(each.name, "found", flush=True)
     elif command == "table":
         rows = table()
         rows.to_csv(DATA, index=False)
-        for part in ("design", "judged"):
+        for part in PARTS:
             print(part, summary(rows[rows["part"] == part]).round(1).to_string(), sep="\n")
         print("all", summary(rows).round(1).to_string(), sep="\n")

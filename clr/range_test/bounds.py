@@ -157,7 +157,8 @@ def _by_rise(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
     last = first + int(np.argmax(smooth[first:] >= slow))
     highest = _crossing(lr, smooth, slow, last)
     if not broke and last > LATE * (len(lr) - 1):
-        return base, None, "it gets better up to the end and never slows: raise the range's end"
+        why = "it gets better up to the end and never slows: raise the range's end, for example"
+        return base, None, f"{why} to {2 * lr[-1]:.2g}"
     return base, highest, "read off at 25 and 90 % of the improvement"
 
 
@@ -190,7 +191,11 @@ def _until_it_falls(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
     if not fallen.any():
         if broke:  # the divergence counts as the fall
             return base, float(lr[-1]), why
-        return base, None, "it never falls: raise the range's end"
+        return (
+            base,
+            None,
+            f"it never falls: raise the range's end, for example to {2 * lr[-1]:.2g}",
+        )
     return base, float(lr[after][max(0, int(np.argmax(fallen)) - 1)]), why
 
 

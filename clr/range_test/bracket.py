@@ -2,13 +2,13 @@
 
 A fast one finds the rate at which the loss breaks, and a slow one below it sees where the loss
 falls and where it turns. The rate at which it *turns* is the one at which a quarter of its fall
-is lost again. The peak of a schedule that falls is a seventh of it, and the linear ramp of the
+is lost again. The peak of a schedule that falls is a sixth of it, and the linear ramp of the
 test ends at half of it.
 
-The quarter, the seventh and the length of the slow ramp were chosen on the tasks `DESIGN` of
-benchmarks/tasks.py. A fifth to a half, with a factor that suits it, and 12 to 14 octaves gave
-nearly the same. An exponential ramp of all rates, as long as both, cannot stay at the rates of
-interest: where a network learns nothing for a hundred steps, it does not see the fall.
+The quarter, the sixth and the length of the slow ramp were chosen on tasks of
+benchmarks/tasks.py. A tenth to a third, with a factor that suits it, and 12 to 14 octaves gave
+nearly the same. One exponential ramp over all rates cannot stay at the rates of interest: where
+a network learns nothing for a hundred steps, it does not see the fall.
 """
 
 from __future__ import annotations
@@ -26,11 +26,8 @@ BREAK = 2.0  # times the first losses: the loss breaks
 OCTAVES, SLOW, LINEAR = 13, 170, 100  # of the slow ramp; iterations of it and of the linear one
 WINDOW = 15  # iterations whose mean loss is looked at
 CHANCE = 5.0  # standard deviations of such a mean: noise falls by so much in one of 100 cases
-LOST, PEAK, END = (
-    0.25,
-    7.0,
-    2.0,
-)  # the share of the fall, and what the turning rate is divided by
+LOST = 0.25  # the share of the fall that is lost where the loss turns
+PEAK, END = 6.0, 2.0  # what the turning rate is divided by
 STEPS = FAST.iterations + SLOW + LINEAR
 
 
@@ -68,7 +65,10 @@ def turn(slow: pd.DataFrame) -> tuple[float, bool]:
     ), clear
 
 
-def peak(slow: pd.DataFrame) -> float | None:
-    """The highest rate for a schedule that falls; None if the loss did not fall clearly."""
+def peak(slow: pd.DataFrame, rises: bool) -> float | None:
+    """The highest rate for a schedule that falls.
+
+    None if the model is not seen to get better, neither here nor on the linear ramp (`rises`).
+    """
     rate, clear = turn(slow)
-    return rate / PEAK if clear else None
+    return rate / PEAK if clear or rises else None

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clr import checks
-from clr.groups import multipliers
+from clr.groups import multipliers, set_value
 from clr.policies import RangeRamp
 from clr.range_test import bracket
 from clr.range_test.batches import described, endless, pair
@@ -85,7 +85,8 @@ class RangeTest:
             method = "loss" if self.watched == "train_loss" else "accuracy"
         read_off = read(self.curves, self.ended, self.watched, method, self.greater_is_better)
         if self.exponential is not None:
-            return replace(read_off, peak=bracket.peak(self.exponential))
+            rises = read_off.base_lr is not None
+            return replace(read_off, peak=bracket.peak(self.exponential, rises))
         return read_off
 
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:
@@ -157,7 +158,7 @@ def lr_range_test(
     makes one. `scaler` scales the loss.
 
     With `seeds` (below 2**32) there is one run per seed. Each run sets the random states of
-    Python, numpy and torch, and a loader's own generators (`clr.training.batches.Batches` has
+    Python, numpy and torch, and a loader's own generators (`clr.training.Batches` has
     its own seed, and draws the same batches in each run). `reset(model)` may then draw new
     weights; without it the runs differ only in their batches.
 
@@ -215,7 +216,8 @@ def lr_range_test(
                 return follow(along, set_rate, steps, test, every, limit, bar.update)
 
     def set_rate(lr: float) -> None:
-        _set_rates(groups, [lr * share for share in shares])
+        for group, share in zip(groups, shares, strict=True):
+            set_value(group, "lr", lr * share)
 
     linear = bracket.LINEAR if policy is None else policy.iterations
     total = len(numbers) * linear + (bracket.STEPS - bracket.LINEAR if policy is None else 0)
@@ -292,11 +294,3 @@ def _check_optimizer(optimizer: object, model: nn.Module) -> None:
             "optimizer must hold only the model's parameters; "
             f"{strange} of its tensors are others"
         )
-
-
-def _set_rates(groups: Sequence[dict], rates: Iterable[float]) -> None:
-    for group, lr in zip(groups, rates, strict=True):
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
