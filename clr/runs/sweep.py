@@ -105,9 +105,13 @@ def attempt(
     except Locked:
         return None
     except Exception as error:
-        return {"failed": f"{type(error).__name__}: {error}"[:500]}
+        return _failed(error)
     said = run.outcome if run.diverged else f"finished, {run.outcome}"
     return {"said": said, "seconds": run.provenance["seconds"]}
+
+
+def _failed(error: Exception) -> dict:
+    return {"failed": f"{type(error).__name__}: {error}"[:500]}
 
 
 def work(
@@ -242,7 +246,8 @@ def _connect(address: str):
 
 def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Outcomes:
     """Each run as a task of dask; those that another sweep trains are waited for at the end."""
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
+    from distributed.comm import CommClosedError
 
     left, wait = dict(enumerate(configs)), False
     with client:
@@ -254,11 +259,15 @@ def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Out
                     for number, each in left.items()
                 }
                 for task in as_completed(tasks):
-                    if (outcome := task.result()) is not None:
+                    try:
+                        outcome = task.result()
+                    except KilledWorker as error:  # several workers have died of it
+                        outcome = _failed(error)
+                    if outcome is not None:
                         del left[tasks[task]]
                         yield tasks[task], outcome
                 wait = True
-        except CancelledError:
+        except (CancelledError, CommClosedError):
             raise ConnectionError(
                 f"the dask scheduler at {client.scheduler.address} is gone; the same command "
                 "goes on from there"

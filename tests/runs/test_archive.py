@@ -260,8 +260,8 @@ NO_SENSE = {
     "no threads": (lose_key("provenance", "threads"), "it has no 'threads'"),
     "tf32 5": (set_("provenance", "tf32", 5), "tf32 must be True or False"),
     "processor 5": (set_("provenance", "processor", 5), "processor must be a text"),
-    "final accuracy 7": (set_("final_accuracy", 7), "final_accuracy must be a fraction"),
-    "another final accuracy": (set_("final_accuracy", 0.5), "final_accuracy is 0.5, but"),
+    "final accuracy 7": (set_("final_accuracy", 7), "final_accuracy is not that of"),
+    "another final accuracy": (set_("final_accuracy", 0.5), "final_accuracy is not that of"),
 }
 
 

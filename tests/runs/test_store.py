@@ -89,8 +89,7 @@ def test_records_are_searched_without_the_data(store):
     assert usual.search(other(seed=7, iterations=21)) is None
     elsewhere = other(seed=7, dataset="mnist")
     assert usual.search(elsewhere) is None
-    assert usual.search(elsewhere, other_data=True).path == first.path
-    assert usual.search(seed, other_data=True) is None
+    assert usual.by_data(elsewhere)["digits"].path == first.path
     assert list(usual.by_data(elsewhere)) == ["digits"] and usual.by_data(other(seed=8)) == {}
     whole = first.path.read_text()
     spoiled = json.loads(whole) | {"data": []}
@@ -404,6 +403,10 @@ SPOILT = {
     ),
     "losses missing": (
         change("training", "losses", to=lambda losses: torch.ones(99)),
+        "does not fit iteration",
+    ),
+    "finished too early": (
+        change("training", "ended", to=lambda ended: "finished"),
         "does not fit iteration",
     ),
     "rates of another iteration": (
