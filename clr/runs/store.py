@@ -97,16 +97,21 @@ class Store:
     def by_data(self, config: RunConfig) -> dict[str, Run]:
         """The records of the same run on any data, by the names of the data sets."""
         values, found = record.recorded(config), {}
+        shared = f"{config.model}-{config.policy.name}-seed{config.seed}"
+
+        @cache
+        def name_on(kind: str, fingerprint: str) -> str:
+            return record.hashed_name(values | {"dataset": kind}, fingerprint)
+
         for folder in self._folders(config.model):
-            names, every_data = _contents(folder)
-            for data, fingerprint in every_data:
-                kind = {"dataset": data.partition(":")[0]}
-                name = record.hashed_name(values | kind, fingerprint) + ".json"
-                if name in names and data not in found:
-                    try:
-                        found[data] = record.load(Path(folder, name))
-                    except ValueError as error:
-                        warnings.warn(f"{error}; it is left out", stacklevel=2)
+            for path in _alike(folder).get(shared, ()):
+                try:
+                    data = record.data_of(path)
+                    name = name_on(data["name"].partition(":")[0], data["fingerprint"])
+                    if path.stem == name and data["name"] not in found:
+                        found[data["name"]] = record.load(path)
+                except ValueError as error:
+                    warnings.warn(f"{error}; it is left out", stacklevel=2)
         return found
 
     def _folders(self, model: str) -> Iterator[str]:
@@ -217,27 +222,23 @@ class Store:
 # --- finding -------------------------------------------------------------------
 
 
-def _contents(folder: str) -> tuple[set[str], list[tuple[str, str]]]:
-    """The record files in a folder, and the data sets (name, fingerprint) that they are of."""
+def _alike(folder: str) -> dict[str, list[Path]]:
+    """The records in a folder by what their names share: the model, the policy and the seed."""
     try:
         changed = os.stat(folder).st_mtime_ns
     except OSError:  # there is no such folder
-        return set(), []
+        return {}
     # a folder can change twice within a tick of its clock: a fresh time is no proof
     now = time.time_ns()
     return _listed(folder, changed if now - changed > 3 * 10**9 else now)
 
 
 @cache  # a folder is listed once, until it changes
-def _listed(folder: str, changed: int) -> tuple[set[str], list[tuple[str, str]]]:
-    there, every_data = {name for name in os.listdir(folder) if name.endswith(".json")}, set()
-    for name in sorted(there):
-        try:
-            data = record.data_of(Path(folder, name))
-            every_data.add((data["name"], data["fingerprint"]))
-        except ValueError as error:
-            warnings.warn(f"{error}; it is left out", stacklevel=4)
-    return there, sorted(every_data)
+def _listed(folder: str, changed: int) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        found.setdefault(path.stem.partition("-")[2].rpartition("-")[0], []).append(path)
+    return found
 
 
 # --- training ------------------------------------------------------------------

@@ -242,7 +242,6 @@ NO_SENSE = {
     ),
     "no fingerprint": (lose_key("data", "fingerprint"), "it has no 'fingerprint'"),
     "fingerprint 5": (set_("data", "fingerprint", 5), "fingerprint must be a text"),
-    "short fingerprint": (set_("data", "fingerprint", "ab"), "fingerprint must be a sha256"),
     "data a list": (set_("data", []), "is not whole"),
     "data null": (set_("data", None), "is not whole"),
     "no images": (set_("data", "train", 0), "train must be a whole number"),
