@@ -67,7 +67,11 @@ def commit() -> str | None:
     try:
         top, name, changes = (
             subprocess.run(
-                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+                # a run that is killed now must leave no lock in the checkout
+                ["git", "--no-optional-locks", "-C", str(ROOT), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout.strip()
             for arguments in (
                 ["rev-parse", "--show-toplevel"],

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -87,39 +86,33 @@ class Store:
                     warnings.warn(f"{error}; it is trained again", stacklevel=2)
         return None
 
-    def search(self, config: RunConfig, *, other_data: bool = False) -> Run | None:
+    def search(self, config: RunConfig) -> Run | None:
         """The record of `config` on a data set with the name in `config`, or None.
 
         The data need not be on this machine: an image folder is identified by the last part of
-        its path. With `other_data`, the record of the same run on a data set with another name.
-        A record that is not whole is reported in a warning and left out.
+        its path. A record that is not whole is reported in a warning and left out.
         """
-        name = config.source.name
-        for data, path in self._places(config):
-            if (data == name) != other_data and (run := _loaded(path)):
-                return run
-        return None
+        return self.by_data(config).get(config.source.name)
 
     def by_data(self, config: RunConfig) -> dict[str, Run]:
-        """The records of `config` on any data, by the names of the data sets."""
-        found: dict[str, Run] = {}
-        for data, path in self._places(config):
-            if data not in found and (run := _loaded(path)):
-                found[data] = run
-        return found
+        """The records of the same run on any data, by the names of the data sets."""
+        values, found = record.recorded(config), {}
+        shared = f"{config.model}-{config.policy.name}-seed{config.seed}"
 
-    def _places(self, config: RunConfig) -> Iterator[tuple[str, Path]]:
-        """The records of `config` on any data: the data's names, and the paths."""
-        values, names = record.recorded(config), {}
+        @cache
+        def name_on(kind: str, fingerprint: str) -> str:
+            return record.hashed_name(values | {"dataset": kind}, fingerprint)
+
         for folder in self._folders(config.model):
-            there, every_data = _contents(folder)
-            for data, fingerprint in every_data:
-                if (data, fingerprint) not in names:
-                    kind = {"dataset": data.partition(":")[0]}
-                    name = record.hashed_name(values | kind, fingerprint)
-                    names[data, fingerprint] = f"{name}.json"
-                if (name := names[data, fingerprint]) in there:
-                    yield data, Path(folder, name)
+            for path in _alike(folder).get(shared, ()):
+                try:
+                    data = record.data_of(path)
+                    name = name_on(data["name"].partition(":")[0], data["fingerprint"])
+                    if path.stem == name and data["name"] not in found:
+                        found[data["name"]] = record.load(path)
+                except ValueError as error:
+                    warnings.warn(f"{error}; it is left out", stacklevel=2)
+        return found
 
     def _folders(self, model: str) -> Iterator[str]:
         """The folders of the records of a model on all data sets."""
@@ -205,17 +198,17 @@ class Store:
         NewerFormat if a newer version wrote a record in `source` or in the store.
         """
         new, known = {}, 0
-        for name, values, history in _records(source):
+        for name, values in _records(source):
             data, model = values["data"]["name"], values["config"]["model"]
             path = record.place(self.folder, data, model, name)
             try:
-                there = record.load(path)
+                there = record.as_csv(record.load(path).history).splitlines()
             except NewerFormat:
                 raise
             except ValueError:
                 new[path] = record.as_json(values)
                 continue
-            if not all(np.array_equal(there.history[c], history[c], True) for c in history):
+            if there != values["history"]:
                 raise ValueError(
                     f"{source}: another history of {name} is in {self.folder}; nothing was "
                     "imported"
@@ -229,36 +222,23 @@ class Store:
 # --- finding -------------------------------------------------------------------
 
 
-def _loaded(path: Path) -> Run | None:
-    """The record at a path; None, and a warning, if it is not whole."""
-    try:
-        return record.load(path)
-    except ValueError as error:
-        warnings.warn(f"{error}; it is left out", stacklevel=3)
-        return None
-
-
-def _contents(folder: str) -> tuple[set[str], list[tuple[str, str]]]:
-    """The record files in a folder, and the data sets (name, fingerprint) that they are of."""
+def _alike(folder: str) -> dict[str, list[Path]]:
+    """The records in a folder by what their names share: the model, the policy and the seed."""
     try:
         changed = os.stat(folder).st_mtime_ns
     except OSError:  # there is no such folder
-        return set(), []
-    # a folder can change twice within a tick of its clock, so a fresh time proves nothing
-    settled = time.time_ns() - changed > 3 * 10**9
-    return _listed(folder, changed) if settled else _listed.__wrapped__(folder, changed)
+        return {}
+    # a folder can change twice within a tick of its clock: a fresh time is no proof
+    now = time.time_ns()
+    return _listed(folder, changed if now - changed > 3 * 10**9 else now)
 
 
 @cache  # a folder is listed once, until it changes
-def _listed(folder: str, changed: int) -> tuple[set[str], list[tuple[str, str]]]:
-    there, every_data = {name for name in os.listdir(folder) if name.endswith(".json")}, set()
-    for name in sorted(there):
-        try:
-            data = record.data_of(Path(folder, name))
-            every_data.add((data["name"], data["fingerprint"]))
-        except ValueError as error:
-            warnings.warn(f"{error}; it is left out", stacklevel=5)
-    return there, sorted(every_data)
+def _listed(folder: str, changed: int) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        found.setdefault(path.stem.partition("-")[2].rpartition("-")[0], []).append(path)
+    return found
 
 
 # --- training ------------------------------------------------------------------
@@ -333,16 +313,17 @@ def _continued(training: Training, checkpoint: Path) -> tuple[Training, float, l
 
 
 def _check_fit(training: Training):
-    """ValueError unless rows and losses are those of the iteration that a training is at."""
-    config, rows, at = training.config, training.rows, training.iteration
-    tested = [*range(0, min(at, config.iterations), config.test_every)]
-    if at == config.iterations or at % config.test_every == 0:
-        tested.append(at)
+    """ValueError unless what a training holds is that of the iteration that it is at."""
+    config, at = training.config, training.iteration
+    at_end = at == config.iterations
+    last = at if at_end else at - at % config.test_every
     if (
         at > config.iterations
-        or [row[0] for row in rows] != tested
-        or {len(row) for row in rows} != {len(columns(config))}
-        or len(training.losses) != at - tested[-1]
+        or (training.ended == "finished" and not at_end)
+        or (training.ended is None and at_end)
+        or [row[0] for row in training.rows] != record.tested(config, last)
+        or {len(row) for row in training.rows} != {len(columns(config))}
+        or len(training.losses) != at - last
         or training.scheduler.last_epoch != at
     ):
         raise ValueError(f"its state does not fit iteration {at} of {config.iterations}")
@@ -362,8 +343,8 @@ def export(runs: Sequence[Run], file: Path):
     files.write(file, buffer.getvalue())
 
 
-def _records(source: Path) -> Iterator[tuple[str, dict, dict[str, np.ndarray]]]:
-    """The name, values and history of each record in a folder or an exported file."""
+def _records(source: Path) -> Iterator[tuple[str, dict]]:
+    """The names and values of the records in a folder or an exported file."""
     found: dict[str, bytes] = {}
     try:
         for file, content in _in_folder(source) if source.is_dir() else _in_archive(source):
@@ -383,8 +364,8 @@ def _records(source: Path) -> Iterator[tuple[str, dict, dict[str, np.ndarray]]]:
             values = record.parse(found[f"{name}.json"])
             if values["format"] < record.FORMAT:
                 values = record.upgrade(values, found[f"{name}.csv"])
-            _, history = record.check(name, values)
-        yield name, values, history
+            record.check(name, values)
+        yield name, values
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:

@@ -11,6 +11,7 @@ import _thread
 import json
 import logging
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -20,7 +21,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, suppress
-from pathlib import Path
 
 import torch
 
@@ -51,19 +51,19 @@ def run(
     the `cluster` extra, ValueError for a bad address, OSError if nothing answers there or if
     the scheduler goes away.
     """
-    plain = [config.to_dict() for _, config in configs]
-    datasets = sorted({config.dataset for _, config in configs})
+    todo = [config for _, config in configs]
+    datasets = sorted({config.dataset for config in todo})
     if scheduler:
         client = _connect(scheduler)
         jobs = sum(client.nthreads().values())
-        outcomes = _on_dask(client, datasets, plain, store, device)
+        outcomes = _on_dask(client, datasets, todo, store, device)
     else:
         check(datasets, device)
         jobs = min(jobs, len(configs))
         if jobs == 1:
-            outcomes = work(plain, store, device, progress=None)
+            outcomes = work(todo, store, device, progress=None)
         else:
-            outcomes = _in_processes(jobs, plain, store, device)
+            outcomes = _in_processes(jobs, todo, store, device)
     lines = _Lines(configs, jobs)
     with closing(outcomes):
         for number, outcome in outcomes:
@@ -91,26 +91,29 @@ def check(datasets: Collection[str], device: str | None):
 
 
 def attempt(
-    config: dict, store: Store, device: str | None, progress: bool | None, wait: bool
+    config: RunConfig, store: Store, device: str | None, progress: bool | None, wait: bool
 ) -> dict | None:
     """Train a run and say how it ended, in plain values; None if another worker trains it.
 
     With `wait`, a run that another worker trains is waited for.
     """
     try:
-        asked = RunConfig.from_dict(config)
-        data = load_once(asked.dataset)
-        run = store.train(asked, data=data, device=device, progress=progress, wait=wait)
+        data = load_once(config.dataset)
+        run = store.train(config, data=data, device=device, progress=progress, wait=wait)
     except Locked:
         return None
     except Exception as error:
-        return {"failed": f"{type(error).__name__}: {error}"[:500]}
+        return _failed(error)
     said = run.outcome if run.diverged else f"finished, {run.outcome}"
     return {"said": said, "seconds": run.provenance["seconds"]}
 
 
+def _failed(error: Exception) -> dict:
+    return {"failed": f"{type(error).__name__}: {error}"[:500]}
+
+
 def work(
-    configs: Sequence[dict], store: Store, device: str | None, progress: bool | None
+    configs: Sequence[RunConfig], store: Store, device: str | None, progress: bool | None
 ) -> Outcomes:
     """Train what nobody else trains, again and again; at the end, wait for the others."""
     left, wait = dict(enumerate(configs)), False
@@ -139,15 +142,13 @@ def threads(jobs: int) -> int:
 
 
 def _in_processes(
-    jobs: int, configs: Sequence[dict], store: Store, device: str | None
+    jobs: int, configs: Sequence[RunConfig], store: Store, device: str | None
 ) -> Outcomes:
     """`work` in several processes of this machine.
 
     They write their outcomes to one pipe, and their standard input is closed to stop them. The
     system closes it, too, when this process is killed.
     """
-    stores = [str(folder) for folder in (store.folder, *store.also)]
-    task = json.dumps([configs, stores, device]).encode() + b"\n"
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {"OMP_NUM_THREADS": str(threads(jobs)), "PYTHONPATH": path}
     reading, writing = os.pipe()
@@ -168,16 +169,15 @@ def _in_processes(
         os.close(writing)
         for each in workers:
             with suppress(BrokenPipeError):  # it has died
-                each.stdin.write(task)
+                pickle.dump((configs, store, device), each.stdin)
                 each.stdin.flush()
-        dead: set[int] = set()
+        alive = list(workers)
         with open(reading, "rb") as outcomes:
             for line in outcomes:  # until the last worker has ended
                 yield tuple(json.loads(line))
-                for each in workers:
-                    if each.poll() and each.pid not in dead:
-                        dead.add(each.pid)
-                        print("a worker died; the others continue its run", flush=True)
+                for dead in [each for each in alive if each.poll()]:
+                    print("a worker died; the others continue its run", flush=True)
+                    alive.remove(dead)
     finally:
         _stop(workers)
 
@@ -202,13 +202,10 @@ def worker():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcomes = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a training prints
-    with suppress(KeyboardInterrupt, BrokenPipeError):
-        if not (task := sys.stdin.buffer.readline()):
-            return  # stopped already
-        configs, stores, device = json.loads(task)
-        folder, *also = map(Path, stores)
+    with suppress(KeyboardInterrupt, BrokenPipeError, EOFError):  # it is to stop
+        configs, store, device = pickle.load(sys.stdin.buffer)
         threading.Thread(target=_stop_when_input_ends, daemon=True).start()
-        for outcome in work(configs, Store(folder, tuple(also)), device, progress=False):
+        for outcome in work(configs, store, device, progress=False):
             os.write(outcomes, json.dumps(outcome).encode() + b"\n")
 
 
@@ -241,7 +238,7 @@ def _connect(address: str):
 
 def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Outcomes:
     """Each run as a task of dask; those that another sweep trains are waited for at the end."""
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
     from distributed.comm import CommClosedError
 
     left, wait = dict(enumerate(configs)), False
@@ -254,7 +251,11 @@ def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Out
                     for number, each in left.items()
                 }
                 for task in as_completed(tasks):
-                    if (outcome := task.result()) is not None:
+                    try:
+                        outcome = task.result()
+                    except KilledWorker as error:  # several workers have died of it
+                        outcome = _failed(error)
+                    if outcome is not None:
                         del left[tasks[task]]
                         yield tasks[task], outcome
                 wait = True

@@ -89,15 +89,15 @@ def test_records_are_searched_without_the_data(store):
     assert usual.search(other(seed=7, iterations=21)) is None
     elsewhere = other(seed=7, dataset="mnist")
     assert usual.search(elsewhere) is None
-    assert usual.search(elsewhere, other_data=True).path == first.path
-    assert usual.search(seed, other_data=True) is None
+    assert usual.by_data(elsewhere)["digits"].path == first.path
     assert list(usual.by_data(elsewhere)) == ["digits"] and usual.by_data(other(seed=8)) == {}
     whole = first.path.read_text()
     spoiled = json.loads(whole) | {"data": []}
     (store / FOLDER / f"{first.path.stem}0.json").write_text(json.dumps(spoiled))
     (store / FOLDER / f"{first.path.stem}1.json").write_text("[" * 200_000)
-    with pytest.warns(UserWarning, match=r"0.json cannot be used: .*; it is left out"):
+    with pytest.warns(UserWarning, match="cannot be used: .*; it is left out") as warned:
         assert list(usual.by_data(elsewhere)) == ["digits"]
+    assert len(warned) == 2
     for extra in "01":
         (store / FOLDER / f"{first.path.stem}{extra}.json").unlink()
     first.path.write_text("{")
@@ -120,11 +120,11 @@ def test_a_record_is_read_once_until_it_changes(store, monkeypatch):
     os.utime(path.parent, (long_ago, long_ago))
     for _ in range(3):
         for config in (CONFIG, other(seed=1), other(dataset="mnist")):
-            assert list(Store.usual().by_data(config)) == ["digits"] * (config.seed == 0)
-    assert Store.usual().search(CONFIG).history is not Store.usual().search(CONFIG).history
+            assert list(Store(store).by_data(config)) == ["digits"] * (config.seed == 0)
+    assert Store(store).search(CONFIG).history is not Store(store).search(CONFIG).history
     assert len(read) <= 1
     path.write_text(path.read_text().replace('"finished"', '"diverged at iteration 20"'))
-    assert Store.usual().search(CONFIG).diverged and len(read) <= 2
+    assert Store(store).search(CONFIG).diverged and len(read) <= 2
 
 
 def test_other_data_than_the_configs_is_refused_before_training(store):
@@ -404,6 +404,10 @@ SPOILT = {
     ),
     "losses missing": (
         change("training", "losses", to=lambda losses: torch.ones(99)),
+        "does not fit iteration",
+    ),
+    "finished too early": (
+        change("training", "ended", to=lambda ended: "finished"),
         "does not fit iteration",
     ),
     "rates of another iteration": (

@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -39,9 +40,10 @@ def start(*args, **environment):
 
 def wait_for(pattern, store, n=1):
     """Wait until there are so many files with that pattern in a store."""
-    while len(found := list(store.rglob(pattern))) < n:
+    end = time.monotonic() + 120
+    while len(list(store.rglob(pattern))) < n:
+        assert time.monotonic() < end, f"no {n} {pattern} in {store}"
         time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +211,7 @@ sweep.worker()
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    process.stdin.write(b'[[], ["x"], null]\n')
+    pickle.dump(([], Store(store), None), process.stdin)
     process.stdin.flush()
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(5)
@@ -288,12 +290,12 @@ def test_a_worker_leaves_locked_runs_to_others_and_waits_for_them_at_the_end(
     asked = []
 
     def outcomes(config, wait):
-        asked.append((config["policy"]["policy"], wait))
-        locked = config["policy"]["policy"] in ("fixed", "triangular2") and not wait
+        asked.append((config.policy.name, wait))
+        locked = config.policy.name in ("fixed", "triangular2") and not wait
         return None if locked else "finished, 50.0 %"
 
     monkeypatch.setattr(sweep, "attempt", made_up(outcomes))
-    plain = [config.to_dict() for _, config in CONFIGS]
+    plain = [config for _, config in CONFIGS]
     ended = [number for number, _ in sweep.work(plain, Store(tmp_path), None, False)]
     assert sorted(ended) == [0, 1, 2, 3] and ended[:2] == [1, 3]
     # nothing is waited for while there is other work
