@@ -18,6 +18,8 @@ from nbformat.v4 import new_notebook
 from PIL import Image
 from traitlets.config import Config
 
+from clr.papers.chapters import Box
+
 
 class _Renderer(IPythonRenderer):
     """Markdown with formulas as MathML, which browsers draw without scripts."""
@@ -83,21 +85,44 @@ def _title(notebook) -> str:
     return re.search(r"^# (.+)$", text, re.MULTILINE)[1].strip()
 
 
-def _write_figures(folder: Path, name: str, notebook) -> list[str]:
-    """Write figures/NAME-1.png, … and return these names."""
-    (folder / "figures").mkdir(exist_ok=True)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    figures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-    names = [f"figures/{name}-{number}.png" for number in range(1, len(figures) + 1)]
-    for file, figure in zip(names, figures, strict=True):
-        _write(folder / file, base64.b64decode(figure))
-    for stale in set(folder.glob(f"figures/{name}-*.png")) - {folder / file for file in names}:
-        stale.unlink()
-    return names
+def _tagged(notebook, tag: str) -> list:
+    """The cells with a tag."""
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def _output(cells, kind: str):
+    """The first output of this MIME type of some cells, and its cell's `mystnb` metadata."""
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            if kind in output.get("data", {}):
+                return output.data[kind], cell.metadata.get("mystnb", {})
+    return None, {}
+
+
+def _summary(folder: Path, name: str, notebook) -> dict:
+    """What the front page says of a chapter: its answer, its main figure, the reader's runs."""
+    figure, about = _output(_tagged(notebook, "main-figure"), "image/png")
+    if figure:
+        (folder / "figures").mkdir(exist_ok=True)
+        _write(folder / "figures" / f"{name}.png", base64.b64decode(figure))
+    yours, _ = _output(_tagged(notebook, "your-runs"), "text/markdown")
+    box = Box(name)
+    return {
+        "title": _title(notebook),
+        "question": box.chapter.question,
+        "found": box.chapter.found(box.records),
+        "figure": f"figures/{name}.png" if figure else None,
+        "caption": about.get("figure", {}).get("caption", ""),
+        "alt": about.get("image", {}).get("alt", ""),
+        "yours": _markdown(yours) if yours else None,
+    }
 
 
 def write(folder: Path, failures: Mapping[str, str]):
-    """Write a page for each executed notebook in `folder`, and index.html with links to them.
+    """Write a page for each executed notebook in `folder`, and index.html: the front page.
+
+    The front page has the question and the answer of each chapter, the figure of its cell tagged
+    `main-figure`, and the sentences of its cell tagged `your-runs`.
 
     `failures` are the messages of the notebooks that failed, by name. Each file is written
     whole or not at all; raises OSError if one cannot be written.
@@ -111,8 +136,7 @@ def write(folder: Path, failures: Mapping[str, str]):
         {
             "name": name,
             "page": f"{name}.html",
-            "title": _title(notebook),
-            "figures": _write_figures(folder, name, notebook),
+            **_summary(folder, name, notebook),
         }
         for name, notebook in notebooks.items()
     ]

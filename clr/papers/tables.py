@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
-from clr.papers import EXPERIMENTS, published
+from clr.papers import EXPERIMENTS, published, verdicts
 from clr.papers.experiment import Experiment
 from clr.papers.verdicts import Summary
 from clr.printing import duration, percent
@@ -93,3 +95,61 @@ def results(
         )
     unused = ["paper: length", "paper, %"] if paper.empty else []
     return pd.DataFrame(rows).set_index("arm").drop(columns=unused)
+
+
+class Folded:
+    """A table that a page shows when the reader opens it; `summary` says what it holds."""
+
+    def __init__(self, table: pd.DataFrame, summary: str):
+        self._table, self._summary = table, summary
+
+    def _repr_html_(self) -> str:
+        table = self._table.to_html(border=0)
+        return f"<details><summary>{escape(self._summary)}</summary>{table}</details>"
+
+    def __repr__(self) -> str:
+        return f"{self._summary}\n{self._table.to_string()}"
+
+
+def your_runs(runs: Mapping[str, Sequence[Run]], *compared: tuple[str, str]) -> Markdown:
+    """What the reader's own runs showed, in sentences that are true for any data.
+
+    `runs` by arm, and pairs of arms whose ends are `compared`. Arms without runs are left out.
+    ValueError if there is no run at all.
+    """
+    there = {arm: list(each) for arm, each in runs.items() if each}
+    if not there:
+        raise ValueError("runs must hold at least one run; it has none")
+    (first, *_), *_ = there.values()
+    ends = [
+        f"* {arm}: {Summary.of(each).text()} % after {each[0].config.iterations:,} iterations "
+        f"({_runs(len(each))})"
+        for arm, each in there.items()
+    ]
+    said = [
+        _comparison(name, there[name], other, there[other])
+        for name, other in compared
+        if name in there and other in there
+    ]
+    head = f"**Your runs**, on {first.config.source.title}, ended with these test accuracies:"
+    return Markdown("\n\n".join([head, "\n".join(ends), *said]))
+
+
+def _runs(n: int) -> str:
+    return "1 run" if n == 1 else f"{n} runs"
+
+
+def _comparison(name: str, ours: Sequence[Run], other: str, others: Sequence[Run]) -> str:
+    """How the ends of two arms of the reader compare, and whether this can be chance."""
+    a, b = Summary.of(ours), Summary.of(others)
+    if not (a.accuracies and b.accuracies):
+        gone = [arm for arm, each in ((name, a), (other, b)) if not each.accuracies]
+        return f"All runs of {' and of '.join(gone)} diverged."
+    points = 100 * (a.mean - b.mean)
+    side = "above" if points >= 0 else "below"
+    said = f"Here, {name} ended {abs(points):.1f} points {side} {other}."
+    low, high = verdicts.interval(a.accuracies, b.accuracies)
+    if np.isnan(low):
+        return f"{said} Without repeated runs, it cannot be told from chance."
+    inside = "contains 0, so this can be chance" if low <= 0 <= high else "does not contain 0"
+    return f"{said} The 95 % interval, {100 * low:+.1f} to {100 * high:+.1f}, {inside}."

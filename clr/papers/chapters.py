@@ -1,0 +1,324 @@
+"""The chapters of the book: the question of each, what the records answer, how sure that is.
+
+A notebook shows this under its title, the front page of `clr run` and the book list it. Numbers
+and the words yes, no and undecided are computed from the records, so that they follow new runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from clr.papers import EXPERIMENTS, verdicts
+from clr.papers.scoreboard import counts
+from clr.papers.verdicts import Summary
+from clr.range_test import RangeTest
+from clr.runs import Run, Store
+
+
+class Records:
+    """What the sentences of the chapters need of the recorded runs."""
+
+    def __init__(self, store: Store | None = None):
+        self._store = store or Store.committed()
+        self._runs: dict[str, dict[str, list[Run]]] = {}
+
+    def runs(self, experiment: str) -> dict[str, list[Run]]:
+        """The most recorded runs of an experiment, by arm."""
+        if experiment not in self._runs:
+            self._runs[experiment] = EXPERIMENTS[experiment].most_recorded(self._store)
+        return self._runs[experiment]
+
+    @cached_property
+    def rows(self) -> list[dict]:
+        """The rows of `verdicts.judge` of all experiments."""
+        return [
+            row
+            for name, experiment in EXPERIMENTS.items()
+            for row in verdicts.judge(experiment, self.runs(name))
+        ]
+
+    def percent(self, experiment: str, arm: str, at: int | None = None) -> str:
+        """The mean accuracy of an arm, such as '78.8 %', or 'not run'."""
+        summary = Summary.of(self.runs(experiment).get(arm, []), at)
+        return f"{100 * summary.mean:.1f} %" if summary.accuracies else "not run"
+
+    def row(self, experiment: str, claim: str) -> dict:
+        """The judged claim with this text. KeyError if the experiment has no such claim."""
+        for row in self.rows:
+            if row["experiment"] == experiment and row["claim"].startswith(claim):
+                return row
+        raise KeyError(f"{experiment} has no claim that begins with {claim!r}")
+
+    def answer(self, experiment: str, claim: str) -> str:
+        """'Yes', 'No', 'Undecided' or 'Not run yet'."""
+        row = self.row(experiment, claim)
+        if row["verdict"] == "not run":
+            return "Not run yet"
+        return {True: "Yes", False: "No", None: "Undecided"}[row["holds"]]
+
+    def points(self, experiment: str, claim: str) -> str:
+        """The difference of a claim: '1.0 points below', '5.4 points above' or 'not run'."""
+        row = self.row(experiment, claim)
+        if row["difference"] is None:
+            return row["verdict"]
+        points = 100 * row["difference"]
+        return f"{abs(points):.1f} points {'above' if points >= 0 else 'below'}"
+
+    def n(self, experiment: str, *arms: str) -> str:
+        """How many runs these arms have: '5 runs' or '3 to 5 runs'."""
+        found = sorted(len(self.runs(experiment).get(arm, [])) for arm in arms)
+        few, many = found[0], found[-1]
+        return f"{many} runs" if few == many else f"{few} to {many} runs"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter: its notebook, its question, and what answers it.
+
+    `found` and `sure` make one or two sentences of `Records`; `minutes` is the time to read it.
+    """
+
+    notebook: str
+    title: str
+    question: str
+    found: Callable[[Records], str]
+    sure: Callable[[Records], str]
+    minutes: int
+    paper: str
+
+
+def _policies(r: Records) -> str:
+    lost = r.row("table1", "exp_range is as good as exp_range, amplitude only")
+    return (
+        "They are functions of the iteration, and each fits in one line. Three readings of "
+        "exp_range are in use: the paper's words shrink both bounds, PyTorch and Keras only the "
+        "distance between them. In our runs of Table 1, PyTorch's reading ends "
+        f"{100 * lost['difference']:.1f} points lower."
+    )
+
+
+def _bounds(r: Records) -> str:
+    each = r.runs("range_test")["range ramp"]
+    found = RangeTest.from_runs(each).bounds()
+    return (
+        "Yes: one run whose rate rises shows both bounds. The paper read 0.001 and 0.006; our "
+        f"{len(each)} runs give {found.base_lr:.1g} and {found.max_lr:.1g}."
+    )
+
+
+def _table1(r: Records) -> str:
+    third = "triangular2 (25,000) is not worse than fixed (70,000)"
+    return (
+        f"{r.answer('table1', third)}. After 25,000 iterations, triangular2 reaches "
+        f"{r.percent('table1', 'triangular2')}; the fixed rate reaches "
+        f"{r.percent('table1', 'fixed')} after 70,000. In as many iterations as triangular2, "
+        f"the fixed rate reaches {r.percent('table1', 'fixed', 25_000)}, but a cosine "
+        f"({r.percent('table1', 'cosine')}) and a step schedule "
+        f"({r.percent('table1', 'step')}) do as well as the cycles."
+    )
+
+
+def _super(r: Records) -> str:
+    for name, claim, arms, what in (
+        ("superconvergence", "one cycle (10,000) is", ("one cycle", "step"), "ResNet-56"),
+        ("superconvergence_short", "one cycle (2,000) is", ("one cycle", "step"), "ResNet-20"),
+    ):
+        row = r.row(name, claim)
+        if row["verdict"] != "not run":
+            return (
+                f"{r.answer(name, claim)}, with {what}: one cycle reaches "
+                f"{r.percent(name, arms[0])}, and a step schedule that is eight times as long "
+                f"{r.percent(name, arms[1])}."
+            )
+    mnist = r.row("mnist", "1cycle, 25 epochs (2,930) is better than inv")
+    return (
+        "Not known yet: no run at a length that the papers use is recorded. In 3 epochs of "
+        "ResNet-8, which is too short for the claim, the long step schedule is better. On "
+        f"MNIST, one cycle in 30 % of the iterations is {100 * mnist['difference']:.2f} points better."
+    )
+
+
+def _solvers(r: Records) -> str:
+    names = "Nesterov", "Adam", "RMSprop", "AdaGrad", "AdaDelta"
+    third = [
+        r.answer("solvers", f"{name}, triangular (4,000) is not worse than") for name in names
+    ]
+    long = [r.answer("solvers", f"{name}, triangular (4,000) is better than") for name in names]
+    return (
+        f"In equally many iterations, cycles are better for {long.count('Yes')} of five "
+        f"solvers. In a third of the iterations, they reach the fixed rate with "
+        f"{_listed(names, third, 'Yes')}, and not with {_listed(names, third, 'No')}; "
+        f"{_listed(names, third, 'Undecided')} are undecided."
+    )
+
+
+def _listed(names: tuple[str, ...], answers: list[str], wanted: str) -> str:
+    found = [name for name, answer in zip(names, answers, strict=True) if answer == wanted]
+    return " and ".join(found) or "none of them"
+
+
+def _worth_it(r: Records) -> str:
+    ends = "linear to 0", "cosine to 0", "two cycles, to 0", "constant, then linear"
+    means = [Summary.of(r.runs("at_chosen_rates")[arm]).mean for arm in ends]
+    return (
+        "Not for its rise. Schedules whose rate ends at 0 reach "
+        f"{100 * min(means):.1f} to {100 * max(means):.1f} %, whether they cycle or not; a "
+        f"constant rate reaches {r.percent('at_chosen_rates', 'constant')}. The best one holds "
+        "its rate and then falls. Cycles lose least when the rate is far too high."
+    )
+
+
+def _score(r: Records) -> str:
+    own = counts(r.rows).loc["claims, at the papers' own protocols"]
+    return (
+        f"Of {own.sum()} claims tested as the papers did, {own['hold']} hold, "
+        f"{own['do not hold']} do not, {own['undecided']} are undecided, and "
+        f"{own['not run']} are not run yet."
+    )
+
+
+def _statistics(r: Records) -> str:
+    row = r.row("superconvergence_small", "one cycle is as good as one cycle, the step's")
+    return (
+        "Yes. The same weights, tested with a slower moving average of the batch statistics, "
+        f"score {abs(100 * row['difference']):.0f} points lower after a short training."
+    )
+
+
+ONE_NETWORK = "One small network, a JPEG copy of CIFAR-10, and short trainings"
+
+CHAPTERS = (
+    Chapter(
+        "01_schedule_math",
+        "Write down the policies",
+        "What exactly are the policies, and where do implementations disagree?",
+        _policies,
+        lambda r: (
+            "The formulas are exact, and tests compare them with PyTorch's. The training "
+            "is one network."
+        ),
+        20,
+        "CLR 3.1",
+    ),
+    Chapter(
+        "02_lr_range_test",
+        "Find the bounds",
+        "Can one short run find good bounds for the rate?",
+        _bounds,
+        lambda r: (
+            "The seeds agree closely. Another length of the ramp or another rule moves "
+            "the bounds, by up to a factor of two."
+        ),
+        18,
+        "CLR 3.3, Fig. 3",
+    ),
+    Chapter(
+        "03_cifar10_policies",
+        "Train with each policy",
+        "Are cycles as good as a fixed rate that trains three times as long?",
+        _table1,
+        lambda r: (
+            f"{r.n('table1', 'triangular2', 'fixed', 'decay', 'exp_range', 'cosine')} "
+            "per row. The differences to the fixed rate are clear; the data are a JPEG copy of "
+            "CIFAR-10."
+        ),
+        20,
+        "CLR 4.1, Table 1",
+    ),
+    Chapter(
+        "04_super_convergence",
+        "Train with one large cycle",
+        "Can one large cycle replace a schedule that is eight times as long?",
+        _super,
+        lambda r: "Of the papers' networks, none has a finished run of its own length here.",
+        20,
+        "1708.07120, Fig. 1a",
+    ),
+    Chapter(
+        "05_other_solvers",
+        "Change the solver and the network",
+        "Do cycles help other solvers and another network?",
+        _solvers,
+        lambda r: (
+            f"{r.n('solvers', 'Adam, triangular', 'Adam, fixed')} per row, at a sixth of "
+            "the paper's length."
+        ),
+        20,
+        "CLR Table 3, Fig. 6",
+    ),
+    Chapter(
+        "06_worth_it",
+        "Compare at equal budgets",
+        "Is a cycle better than other schedules if each has its own best rate?",
+        _worth_it,
+        lambda r: (
+            f"{r.n('at_chosen_rates', 'constant', 'linear to 0', 'two cycles, to 0')} per "
+            f"schedule, on seeds that did not choose the rate. {ONE_NETWORK}."
+        ),
+        15,
+        "neither paper's",
+    ),
+    Chapter(
+        "07_scoreboard",
+        "Score both papers",
+        "What is reproduced, what is not, what is open?",
+        _score,
+        lambda r: (
+            "Each verdict has an interval from repeated runs, and its rule was fixed "
+            "before the runs."
+        ),
+        10,
+        "both, every table",
+    ),
+    Chapter(
+        "appendix_range_test_any_model",
+        "Appendix: the range test on any model",
+        "Does the range test work with other models, losses and optimizers?",
+        lambda r: (
+            "Yes, with four arguments. It reads accuracy where there is one, and the loss "
+            "where there is none, and it says so when it cannot see a rise."
+        ),
+        lambda r: "Measured against ten other ways to find a rate, on nineteen small tasks.",
+        10,
+        "CLR 3.3",
+    ),
+    Chapter(
+        "appendix_running_statistics",
+        "Appendix: the same weights, 15 points apart",
+        "Can the way of testing a network change the verdict on a schedule?",
+        _statistics,
+        lambda r: (
+            f"{r.n('superconvergence_small', 'one cycle')} of ResNet-8. The effect is "
+            "large after some hundred iterations, and small after many thousands."
+        ),
+        10,
+        "SC 5, CLR Fig. 6",
+    ),
+)
+
+
+def chapter(notebook: str) -> Chapter:
+    """The chapter of a notebook, by its name without `.ipynb`; KeyError for another."""
+    return {each.notebook: each for each in CHAPTERS}[notebook]
+
+
+class Box:
+    """The box under a title: the question, what we found, how sure we are."""
+
+    def __init__(self, notebook: str, records: Records | None = None):
+        self.chapter, self.records = chapter(notebook), records or Records()
+
+    def _lines(self) -> dict[str, str]:
+        return {
+            "Question": self.chapter.question,
+            "What we found": self.chapter.found(self.records),
+            "How sure": self.chapter.sure(self.records),
+        }
+
+    def _repr_markdown_(self) -> str:
+        return "\n>\n".join(f"> **{name}.** {said}" for name, said in self._lines().items())
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {said}" for name, said in self._lines().items())
