@@ -49,6 +49,7 @@ book: exercises  ## build the book, a static site, in results/book
 	mkdir -p $(RESULTS)/book-source/notebooks
 	cp -R docs/. $(RESULTS)/book-source
 	cp data/README.md $(RESULTS)/book-source/data.md
+	cp data/schedules.png $(RESULTS)/book-source
 	cp notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb $(RESULTS)/book-source/notebooks
 	cp -R $(RESULTS)/exercises $(RESULTS)/book-source/notebooks
 	$(BIN)/python -m sphinx -W --keep-going --quiet $(RESULTS)/book-source $(RESULTS)/book

@@ -5,19 +5,44 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the extensions beside this file
 
+from clr.papers.chapters import CHAPTERS, Records
+from clr.papers.readme import answers_part
+
 project = "Cyclical learning rates"
 author = "the contributors of the companion"
 copyright = "the contributors; MIT licence"
 language = "en"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "docstrings", "mathml", "signatures"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "docstrings",
+    "first_uses",
+    "ideas_first",
+    "launch",
+    "mathml",
+    "signatures",
+]
 exclude_patterns = ["_build"]
 suppress_warnings = ["myst.header"]  # a cell may begin with a heading of any level
 
 # The notebooks are shown as they are committed, with their outputs.
 nb_execution_mode = "off"
-nb_ipywidgets_js = {}  # the sliders are for JupyterLab; here their script would be fetched
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+nb_ipywidgets_js = {}  # widgets of ipywidgets would fetch a script
+numfig = True
+myst_enable_extensions = ["dollarmath", "colon_fence", "substitution"]
+_records = Records()
+_rows = [
+    f"| [{each.title}](notebooks/{each.notebook}.ipynb) | {each.question} "
+    f"| {each.found(_records)} | {each.minutes} |"
+    for each in CHAPTERS
+]
+myst_substitutions = {
+    "answers": answers_part(),
+    "chapters": "\n".join(
+        ["| chapter | question | what we found | minutes |", "|---|---|---|---|", *_rows]
+    ),
+}
 myst_heading_anchors = 3
 
 # The API, from the docstrings, in which `name` is code.

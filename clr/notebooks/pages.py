@@ -121,8 +121,8 @@ def _summary(folder: Path, name: str, notebook) -> dict:
 def write(folder: Path, failures: Mapping[str, str]):
     """Write a page for each executed notebook in `folder`, and index.html: the front page.
 
-    The front page has the question and the answer of each chapter, the figure of its cell tagged
-    `main-figure`, and the sentences of its cell tagged `your-runs`.
+    The front page has the question and the answer of each chapter, the figure of its cell
+    tagged `main-figure`, and the sentences of its cell tagged `your-runs`.
 
     `failures` are the messages of the notebooks that failed, by name. Each file is written
     whole or not at all; raises OSError if one cannot be written.

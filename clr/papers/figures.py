@@ -1,7 +1,8 @@
 """The figures of trainings: policies, accuracy against iteration, rates, regret of finders.
 
 Importing this module sets the look of all figures; it begins with seaborn's theme. In a
-notebook, figures have twice as many pixels as their size asks for, so that they are sharp on any screen.
+notebook, figures have twice as many pixels as their size asks for, so that they are
+sharp on any screen.
 
 A function draws on the `ax` it is given, or on a new figure, and returns the axes. Each kind of
 schedule has one colour in the whole project (`clr.papers.colours`), and up to five lines are
@@ -317,9 +318,10 @@ def finders(rows: pd.DataFrame, *, ax=None):
         colour = colours.COLOURS["triangular"][0] if finder.startswith("ours") else PALE
         ax.plot([mean, mean], [y - 0.35, y + 0.35], color=colour, lw=3)
         for part, filled in (("judged", colour), ("again", colour), ("design", "none")):
-            dots = each.loc[finder].get(part, pd.Series(dtype=float))
-            style = {"mfc": filled, "mec": colour, "ms": 5, "clip_on": False, "zorder": 3}
-            ax.plot(dots, [y] * len(dots), "o", **style)
+            if part in each.loc[finder]:
+                dots = each.loc[finder, part]
+                style = {"mfc": filled, "mec": colour, "ms": 5, "clip_on": False, "zorder": 3}
+                ax.plot(dots, [y] * len(dots), "o", **style)
     ax.set_xscale("symlog", linthresh=1)
     ax.set(xlim=(0, 100), xticks=[0, 1, 10, 100], xticklabels=["0", "1", "10", "100"])
     ax.set(xlabel="share of the reachable rise that is lost, %", ylim=(len(order) - 0.5, -0.5))

@@ -3,13 +3,14 @@
 import hashlib
 import json
 
+import numpy as np
 import pandas as pd
 
 from clr.papers import Arm, Experiment
 from clr.paths import ROOT
 from clr.policies import Fixed
-from clr.runs import Run, record
-from clr.training import COLUMNS, RunConfig
+from clr.runs import Run, Store, record
+from clr.training import COLUMNS, RunConfig, columns
 
 
 def run(accuracies, policy=None, ended="finished", losses=None, **values):
@@ -25,6 +26,24 @@ def run(accuracies, policy=None, ended="finished", losses=None, **values):
         {"seconds": 7200, "device": "CPU", "threads": 1, "torch": "2"},
         ROOT,
     )
+
+
+def trained(store, config, **options):
+    """A made-up run of any config: its accuracy rises, and the seed moves it a little."""
+    names, last = columns(config), config.iterations
+    t = np.array([*range(0, last, config.test_every), last])
+    history = pd.DataFrame(0.5, index=range(len(t)), columns=names)
+    history["iteration"], history["lr"] = t, config.policy(t)
+    for name in [name for name in names if name.endswith("accuracy")]:
+        history[name] = 0.1 + (0.6 + 0.01 * config.seed) * (1 - np.exp(-5 * t / last))
+    data = {"name": config.dataset, "train": 8, "test": 2, "classes": 10}
+    made = {"seconds": 1, "device": "CPU", "threads": 1, "torch": "2"}
+    return Run(config, history, "finished", data, made, ROOT)
+
+
+def replace_trainings():
+    """From now on, a store makes up the runs that it should train."""
+    Store.train = trained
 
 
 def experiment(arms=("fixed", "triangular2"), claims=(), iterations=20, **values):

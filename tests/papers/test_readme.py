@@ -35,6 +35,7 @@ def test_its_code_trains():
 
 def test_its_links_lead_somewhere():
     links = re.findall(r"\]\(([^)]+)\)", README)
+    links += re.findall(r'(?:src|srcset)="([^"]+)"', README)
     assert "CONTRIBUTING.md" in links
     assert all("://" in link or (ROOT / link).exists() for link in links)
 
@@ -46,8 +47,9 @@ def test_it_lists_every_notebook():
 
 def test_its_claims_are_what_the_records_say(tmp_path, monkeypatch):
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))  # only what is committed
-    assert readme.claims_part() in README, (
-        "README.md's claims differ from data/runs. A record that is gone: "
+    parts = [write_part() for write_part in readme.PARTS.values()]
+    assert all(part in README for part in parts), (
+        "README.md's answers or claims differ from data/runs. A record that is gone: "
         "git checkout data/runs, or train it again with the command that "
         "`python -m clr claims --markdown` names; then python -m clr claims --readme"
     )
@@ -56,7 +58,7 @@ def test_its_claims_are_what_the_records_say(tmp_path, monkeypatch):
 @pytest.mark.parametrize("figure", readme.FIGURES, ids=lambda figure: figure.file.stem)
 def test_its_figures_are_drawn_from_the_records(figure, tmp_path, monkeypatch):
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))
-    assert f"](data/{figure.file.name})" in README
+    assert f'"data/{figure.file.name}"' in README
     assert Image.open(figure.file).text["Records"] == figure.id(), (
         f"data/{figure.file.name} shows other records than data/runs holds: "
         "git checkout data/runs, or python -m clr claims --readme"
@@ -68,16 +70,21 @@ def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
     drawn = [replace(each, file=tmp_path / each.file.name) for each in readme.FIGURES]
     monkeypatch.setattr(readme, "FIGURES", drawn)
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))
-    before, after = (f"before\n{readme.BEGIN}\n\n", f"\n\n{readme.END}\nafter\n")
-    readme.README.write_text(f"{before}old{after}")
+    marks = [mark for part in readme.PARTS for mark in readme.marks(part)]
+    readme.README.write_text("before\n{}\n\nold\n\n{}\nbetween\n{}{}\nafter\n".format(*marks))
     readme.write()
-    assert readme.README.read_text() == before + readme.claims_part() + after
-    assert all(Image.open(each.file).size[0] > 500 for each in drawn)
-    for marks in ("nothing", readme.BEGIN, readme.BEGIN + 2 * readme.END):
-        readme.README.write_text(marks)
-        with pytest.raises(ValueError, match="must hold <!-- claims"):
+    answers, claims = (write_part() for write_part in readme.PARTS.values())
+    first, end, second, last = marks
+    assert readme.README.read_text() == (
+        f"before\n{first}\n\n{answers}\n\n{end}\nbetween\n"
+        f"{second}\n\n{claims}\n\n{last}\nafter\n"
+    )
+    assert all(Image.open(each.file).size[0] > 1000 for each in drawn)
+    for wrong in ("nothing", first, first + 2 * end, first + end):
+        readme.README.write_text(wrong)
+        with pytest.raises(ValueError, match="must hold <!-- "):
             readme.write()
-        assert readme.README.read_text() == marks
+        assert readme.README.read_text() == wrong
 
 
 def test_the_indexes_of_the_recorded_runs_are_up_to_date():

@@ -1,0 +1,63 @@
+import re
+
+import pytest
+
+from clr.papers import chapters
+from clr.paths import ROOT
+from clr.runs import Store
+
+RECORDS = chapters.Records()
+
+
+def test_each_notebook_is_a_chapter():
+    notebooks = {path.stem for path in (ROOT / "notebooks").glob("[0-9a]*.ipynb")}
+    assert notebooks == {each.notebook for each in chapters.CHAPTERS}
+
+
+@pytest.mark.parametrize("chapter", chapters.CHAPTERS, ids=lambda each: each.notebook)
+def test_a_box_has_three_lines_of_whole_sentences(chapter):
+    box = chapters.Box(chapter.notebook, RECORDS)
+    lines = repr(box).split("\n")
+    assert [line.split(":")[0] for line in lines] == ["Question", "What we found", "How sure"]
+    assert all(re.search(r"[.?]$", line) and "nan" not in line for line in lines)
+    assert chapter.question in box._repr_markdown_()
+
+
+def test_without_records_no_chapter_claims_a_result(tmp_path):
+    empty = chapters.Records(Store(tmp_path))
+    found = {c.notebook: c.found(empty) for c in chapters.CHAPTERS if c.notebook[:2] in NEED}
+    assert all(re.search("not run|no run|undecided", said, re.I) for said in found.values())
+    assert not re.search(r"\d\.\d+ ", " ".join(found.values()))
+
+
+NEED = "03", "04", "07"  # chapters whose answer is a verdict
+
+
+def test_the_answer_of_chapter_3_follows_its_verdict():
+    third = RECORDS.row("table1", "triangular2 (25,000) is not worse than fixed (70,000)")
+    said = chapters.chapter("03_cifar10_policies").found(RECORDS)
+    assert said.startswith({True: "Yes", False: "No", None: "Undecided"}[third["holds"]])
+    assert RECORDS.percent("table1", "triangular2") in said
+
+
+def test_what_chapter_6_says_without_computing_it_is_in_the_records():
+    """Ends at 0 are above a constant rate, the best one holds and falls, cycles stand 0.016."""
+    runs, swept = RECORDS.runs("at_chosen_rates"), RECORDS.runs("sensitivity")
+    means = {arm: chapters.Summary.of(each).mean for arm, each in runs.items()}
+    ends = "linear to 0", "cosine to 0", "two cycles, to 0", "constant, then linear"
+    assert max(means, key=means.get) == "constant, then linear"
+    assert all(means[arm] > means["constant"] + 0.03 for arm in ends)
+    high = {
+        arm.rpartition(", ")[0]: chapters.Summary.of(each).mean
+        for arm, each in swept.items()
+        if arm.endswith(", 0.016")
+    }
+    cycles = [high.pop(arm) for arm in ("two cycles", "two cycles, to 0")]
+    assert min(cycles) > max(high.values())
+
+
+def test_an_unknown_notebook_or_claim_is_a_key_error():
+    with pytest.raises(KeyError):
+        chapters.Box("08_more")
+    with pytest.raises(KeyError, match="no claim"):
+        RECORDS.row("table1", "cycles win")
