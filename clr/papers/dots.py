@@ -1,0 +1,215 @@
+"""Runs as dots: a row per arm, with its schedule's shape, a dot per run and the mean in bold.
+
+    dots.compare(AT_CHOSEN_RATES, runs)
+
+Rows are sorted, the best mean first. A line parts the schedules whose rate ends at 0 from the
+others, if all of the former are on one side of it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from matplotlib.figure import FigureBase
+from matplotlib.transforms import blended_transform_factory
+
+from clr.papers import EXPERIMENTS, again, colours, icons
+from clr.papers.experiment import Experiment
+from clr.papers.figures import plt
+from clr.papers.verdicts import Summary
+from clr.policies import Policy
+from clr.runs import Run, Store
+
+WIDTH, ROW = 7.6, 0.42  # inches: of a figure, and the height of a row
+HEAD, FOOT = 0.42, 0.62  # inches above the rows, for the title, and below them
+ICON, LABEL = 0.12, 0.375  # where the icons and the labels end, as fractions of the width
+LETTERS = 25  # in a line of a label
+_INK = ("#222222", "#6e6e6e", "#dddddd"), ("#eeeeee", "#a6a6a6", "#444444")  # light, dark
+_UNITS = {  # by measure: the factor, the unit and the decimals of a mean, the label of the axis
+    "accuracy": (100, " %", 1, "test accuracy, %"),
+    "loss": (1, "", 3, "test loss, nats (less is better)"),
+}
+
+
+def ends_at_0(policy: Policy, iterations: int) -> bool:
+    """Whether the rate of a policy ends at 0, or so near that the figure shows no difference."""
+    t = np.unique(np.linspace(0, iterations, 401).astype(int))
+    return bool(policy(t)[-1] < policy(t).max() / 1000)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm of a figure; `values` are its runs, in the unit of the figure."""
+
+    label: str
+    policy: Policy
+    iterations: int
+    values: np.ndarray
+    diverged: int
+    n: int
+
+    @property
+    def at_0(self) -> bool:
+        """Whether its rate ends at 0."""
+        return ends_at_0(self.policy, self.iterations)
+
+
+def rows(
+    experiment: Experiment, runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str]
+) -> list[Row]:
+    """The arms in `labels` that have runs which did not diverge, the best mean first."""
+    times, *_ = _UNITS[experiment.measure]
+    found = []
+    for arm, label in labels.items():
+        summary = Summary.of(runs.get(arm, ()), column=f"test_{experiment.measure}")
+        if summary.accuracies:
+            policy, n = experiment.arms[arm].policy, experiment.arms[arm].iterations
+            values = times * np.array(summary.accuracies)
+            found.append(Row(label, policy, n, values, summary.diverged, summary.n))
+    best_is_high = experiment.measure == "accuracy"
+    return sorted(found, key=lambda row: row.values.mean(), reverse=best_is_high)
+
+
+def compare(
+    experiment: Experiment,
+    runs: Mapping[str, Sequence[Run]],
+    arms: Mapping[str, str] | Sequence[str] | None = None,
+    *,
+    title: str = "",
+    dark: bool = False,
+    figure: FigureBase | None = None,
+) -> FigureBase:
+    """Draw the ends of an experiment's runs, by arm: the shape of the rate, the runs, the mean.
+
+    `runs` are the experiment's. `arms` are the arms to show, or labels by arm; by default all
+    are shown, by their names. Arms without runs are left out, and runs that diverged are
+    counted beside the mean. `dark` is for a dark ground. The figure is drawn on `figure`, such
+    as a subfigure, or is a new one. ValueError if no arm has a run to show.
+    """
+    names = experiment.arms if arms is None else arms
+    labels = names if isinstance(arms, Mapping) else {name: name for name in names}
+    shown = rows(experiment, runs, labels)
+    if not shown:
+        raise ValueError(f"runs must hold a run of an arm of {experiment.name}; it has none")
+    height = _height(len(shown))
+    if figure is None:
+        figure = plt.figure(figsize=(WIDTH, height), facecolor=colours.GROUND[dark])
+    ink, grey, line = _INK[dark]
+    bottom, top = FOOT / height, 1 - HEAD / height
+    ax = figure.add_axes((LABEL + 0.015, bottom, 0.97 - LABEL - 0.015, top - bottom))
+    ax.patch.set_alpha(0)
+    ax.set(ylim=(len(shown) - 0.5, -0.5), yticks=[])
+    each = (top - bottom) / len(shown)
+    for y, row in enumerate(shown):
+        _row(ax, y, row, experiment.measure, dark)
+        icon = figure.add_axes((0.012, top - (y + 0.84) * each, ICON - 0.012, 0.68 * each))
+        _shape(icon, row, dark)
+    parted = [row.at_0 for row in shown]
+    split = sum(parted)
+    if 0 < split < len(shown) and all(parted[:split]):
+        ax.axhline(split - 0.5, color=grey, lw=0.8, ls=(0, (2, 2)))
+        place = blended_transform_factory(ax.transAxes, ax.transData)
+        said = {"transform": place, "fontsize": 9, "style": "italic", "color": grey}
+        ax.text(0.008, split - 0.56, "the rate ends at 0", va="bottom", **said)
+    ax.grid(axis="x", visible=True, color=line, lw=0.8)
+    ax.grid(axis="y", visible=False)
+    ax.spines[["left", "right", "top"]].set_visible(False)
+    ax.spines["bottom"].set_color(grey)
+    ax.tick_params(colors=ink, labelsize=9.5)
+    low, high = ax.get_xlim()
+    ax.set_xlim(low, high + 0.16 * (high - low))  # room for the last mean
+    *_, name = _UNITS[experiment.measure]
+    ax.set_xlabel(f"{name}: a dot is a run, a bar the mean", color=ink, fontsize=9.5)
+    head = {"weight": "bold", "fontsize": 12, "color": ink, "va": "top"}
+    figure.text(0.012, 1 - 0.1 / height, title, **head)
+    return figure
+
+
+def _height(n: int) -> float:
+    """The height of a figure with `n` rows, in inches."""
+    return HEAD + ROW * n + FOOT
+
+
+def _row(ax, y: int, row: Row, measure: str, dark: bool):
+    """The runs of one arm, their mean, and the arm's label."""
+    _, unit, digits, _ = _UNITS[measure]
+    colour, ink = colours.colour(row.policy, dark=dark), _INK[dark][0]
+    mean = row.values.mean()
+    ax.scatter(row.values, [y] * len(row.values), s=26, color=colour, alpha=0.5, lw=0, zorder=3)
+    ax.vlines(mean, y - 0.28, y + 0.28, color=colour, lw=4, zorder=4)
+    gone = f" ({row.diverged} of {row.n} diverged)" if row.diverged else ""
+    ax.annotate(
+        f"{mean:.{digits}f}{unit}{gone}",
+        (row.values.max(), y),
+        (8, 0),
+        textcoords="offset points",
+        va="center",
+        color=colour,
+        weight="bold",
+        fontsize=10.5,
+    )
+    ax.annotate(
+        textwrap.fill(row.label, LETTERS),
+        (0, y),
+        (-10, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        color=ink,
+        fontsize=10.5,
+        linespacing=1.1,
+    )
+
+
+def _shape(ax, row: Row, dark: bool):
+    """The rate of one arm over its run, as an icon."""
+    colour = colours.colour(row.policy, dark=dark)
+    t, rates = icons.curve(row.policy, row.iterations, points=1025)
+    x, y = t / row.iterations, rates / (rates.max() or 1)
+    ax.plot(x, y, color=colour, lw=1.6, solid_joinstyle="round", clip_on=False)
+    ax.fill_between(x, 0, y, color=colour, alpha=0.15, lw=0)
+    ax.axhline(0, color=colour, lw=0.6, alpha=0.6)
+    ax.set(xlim=(-0.03, 1.03), ylim=(-0.08, 1.12))
+    ax.axis("off")
+
+
+# What each workload compares, by title: experiments with each schedule at its own best rate,
+# and the arms to show (None: all). An experiment that is not defined yet is left out.
+WORKLOADS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
+    "Images: cifar10_full, 4,000 iterations": (("at_chosen_rates", "warm_up"), None),
+    "Text: a transformer, 800 iterations": (("again",), (*again.WARMED, *again.CYCLES)),
+}
+
+
+def workloads(store: Store) -> dict[str, tuple[Experiment, dict[str, list[Run]]]]:
+    """The experiment and the recorded runs of each workload that has runs, by title."""
+    found = {}
+    for title, (names, arms) in WORKLOADS.items():
+        some = [EXPERIMENTS[name] for name in names if name in EXPERIMENTS]
+        if not some:
+            continue
+        every = {arm: each for experiment in some for arm, each in experiment.arms.items()}
+        kept = {arm: each for arm, each in every.items() if arms is None or arm in arms}
+        experiment = replace(some[0], arms=kept, claims=())
+        if runs := experiment.most_recorded(store):
+            found[title] = experiment, runs
+    return found
+
+
+def panels(
+    found: Mapping[str, tuple[Experiment, Mapping[str, Sequence[Run]]]], *, dark: bool = False
+) -> FigureBase:
+    """One panel per workload, each with a scale of its own. ValueError without workloads."""
+    if not found:
+        raise ValueError("found must hold at least one workload; it is empty")
+    heights = [_height(len(runs)) for _, runs in found.values()]
+    whole = plt.figure(figsize=(WIDTH, sum(heights)), facecolor=colours.GROUND[dark])
+    parts = whole.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, (title, (experiment, runs)) in zip(parts, found.items(), strict=True):
+        part.set_facecolor(colours.GROUND[dark])
+        compare(experiment, runs, title=title, dark=dark, figure=part)
+    return whole
