@@ -5,6 +5,7 @@ When README.md changes, a failure here names what has to change in README.ko.md.
 
 import re
 
+from clr.papers.readme import answers_part
 from clr.paths import ROOT
 
 ENGLISH = (ROOT / "README.md").read_text()
@@ -71,14 +72,16 @@ def test_the_table_of_notebooks_has_the_same_rows_and_places():
         assert numbers(place) == numbers(ours), f"{link}: {place} in README.md, {ours} here"
 
 
-def test_its_two_findings_are_those_of_the_english_table():
-    lines = [line for line in ENGLISH.splitlines() if line.startswith("| ")]
-    verdicts = {line.split(" | ")[0]: line.split(" | ")[1] for line in lines}
-    third = verdicts[
-        "| Cycles reach the accuracy of the fixed rate in about a third of the iterations"
-    ]
-    equal = verdicts["| In equally many iterations, cycles are better than the fixed rate"]
-    assert third.startswith("**worse**") and equal.startswith("better")
+def test_its_short_answer_is_that_of_the_english_text():
+    """The same signs and numbers, line by line."""
+    english = [line for line in answers_part().split("\n* ")]
+    answer = KOREAN[KOREAN.index("**짧은 답**") : KOREAN.index("처음 세 줄은")]
+    korean = re.split(r"^\* ", answer, flags=re.MULTILINE)[1:]
+    signs = {"Yes": "그렇다", "No": "아니다", "Not that we can see": "차이가 보이지 않는다"}
+    for ours, theirs in zip(korean, english, strict=True):
+        assert re.findall(r"\d+\.\d", ours) == re.findall(r"\d+\.\d", theirs)
+        found = re.findall(r"\*\*(.+?)\*\*", theirs)
+        assert [signs[sign] for sign in found] == re.findall(r"\*\*(.+?)\*\*", ours)
 
 
 def test_its_links_lead_somewhere():

@@ -13,7 +13,6 @@ from nbconvert.exporters import ScriptExporter
 from clr.notebooks import parameters
 from clr.notebooks.execution import NOTEBOOKS
 from clr.paths import ROOT
-from clr.training import Training
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 NUMBERED = [path for path in ALL if path.name[0].isdigit()]

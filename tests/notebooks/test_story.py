@@ -1,7 +1,7 @@
-"""Each notebook tells one story: the recorded one first, then the reader's, whatever they train.
+"""Each notebook tells one story: the recorded one first, then the reader's, on any data.
 
-The notebooks are executed with each set of parameters. Trainings are replaced by made-up runs of
-the same configs, since only the pages are looked at here.
+The notebooks are executed with each set of parameters. Trainings are replaced by made-up runs
+of the same configs, since only the pages are looked at here.
 """
 
 import re
