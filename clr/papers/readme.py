@@ -143,6 +143,17 @@ def _schedules(experiment: Experiment, runs: dict[str, list[Run]], dark: bool) -
     return figure
 
 
+def _write_rule():
+    """Draw the rule of the verdicts for the page that explains it."""
+    from clr.papers import forest
+
+    content, figure = io.BytesIO(), forest.rule().figure
+    figure.savefig(content, dpi=168)
+    forest.plt.close(figure)
+    files.write(RULE, content.getvalue())
+
+
+RULE = ROOT / "docs" / "rule.png"
 FIGURES = tuple(
     Figure(ROOT / "data" / name, worth_it.AT_CHOSEN_RATES, _schedules, dark)
     for name, dark in (("schedules.png", False), ("schedules-dark.png", True))
@@ -199,6 +210,7 @@ def write():
     whole = text()
     for figure in FIGURES:
         figure.write()
+    _write_rule()
     for path, content in indexes().items():
         files.write(path, content.encode())
     files.write(README, whole.encode())

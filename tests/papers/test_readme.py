@@ -69,6 +69,7 @@ def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "README", tmp_path / "README.md")
     drawn = [replace(each, file=tmp_path / each.file.name) for each in readme.FIGURES]
     monkeypatch.setattr(readme, "FIGURES", drawn)
+    monkeypatch.setattr(readme, "RULE", tmp_path / "rule.png")
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))
     marks = [mark for part in readme.PARTS for mark in readme.marks(part)]
     readme.README.write_text("before\n{}\n\nold\n\n{}\nbetween\n{}{}\nafter\n".format(*marks))
@@ -80,6 +81,7 @@ def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
         f"{second}\n\n{claims}\n\n{last}\nafter\n"
     )
     assert all(Image.open(each.file).size[0] > 1000 for each in drawn)
+    assert Image.open(readme.RULE).size[0] > 1000
     for wrong in ("nothing", first, first + 2 * end, first + end):
         readme.README.write_text(wrong)
         with pytest.raises(ValueError, match="must hold <!-- "):
