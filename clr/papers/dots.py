@@ -35,7 +35,7 @@ _UNITS = {  # by measure: the factor, the unit and the decimals of a mean, the l
 
 
 def ends_at_0(policy: Policy, iterations: int) -> bool:
-    """Whether the rate of a policy ends at 0, or so near that the figure shows no difference."""
+    """Whether the rate of a policy ends at 0, or so near that no figure shows it."""
     t = np.unique(np.linspace(0, iterations, 401).astype(int))
     return bool(policy(t)[-1] < policy(t).max() / 1000)
 

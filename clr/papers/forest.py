@@ -6,7 +6,7 @@ All rows of a figure have one scale and one zero.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -56,15 +56,22 @@ def sentences(rows: Sequence[Mapping]) -> list[str]:
     return found
 
 
+def _heights(wrapped: Sequence[str]) -> np.ndarray:
+    """How many lines each row takes: as many as its label, and at least two."""
+    return np.array([max(2, 1 + text.count("\n")) for text in wrapped] or [2])
+
+
+def _inches(heights: np.ndarray) -> float:
+    """The height of a figure with such rows."""
+    return 1.1 + 0.19 * heights.sum()
+
+
 def _rows(labels: Sequence[str], ax):
     """Axes with a labelled line for each row, the first one at the top."""
     wrapped = [textwrap.fill(label, WIDTH) for label in labels]
+    heights = _heights(wrapped)
     if ax is None:
-        lines = sum(max(2, 1 + text.count("\n")) for text in wrapped) or 2
-        size = (7.6, 1.1 + 0.19 * lines)
-        ax = plt.subplots(figsize=size, layout="constrained")[1]
-    # a row is as high as its label
-    heights = np.array([max(2, 1 + text.count("\n")) for text in wrapped] or [2])
+        ax = plt.subplots(figsize=(7.6, _inches(heights)), layout="constrained")[1]
     ends = np.cumsum(heights)
     ax.set(ylim=(ends[-1], 0), yticks=ends[: len(wrapped)] - heights[: len(wrapped)] / 2)
     ax.set_yticklabels(wrapped, fontsize=9)
@@ -115,6 +122,32 @@ def claims(rows: Sequence[Mapping], *, labels: Sequence[str] | None = None, ax=N
     if not shown:
         ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
     return ax
+
+
+def panels(groups: Mapping[str, Sequence[Mapping]], labels: Callable[[Mapping], str]):
+    """`claims` of several groups, one panel below the other, each with a scale of its own.
+
+    `labels` makes the label of a row. A group is left out if none of its claims is run. Returns
+    the axes by group.
+    """
+    run = {
+        name: [row for row in rows if row["verdict"] != "not run"]
+        for name, rows in groups.items()
+    }
+    names = {name: [labels(row) for row in rows] for name, rows in run.items() if rows}
+    sizes = [
+        _inches(_heights([textwrap.fill(each, WIDTH) for each in some]))
+        for some in names.values()
+    ]
+    if not sizes:
+        return {"": claims([])}
+    whole = plt.figure(figsize=(7.6, sum(sizes)), layout="constrained")
+    parts = whole.subfigures(len(sizes), 1, height_ratios=sizes, squeeze=False)[:, 0]
+    found = {}
+    for part, (name, some) in zip(parts, names.items(), strict=True):
+        found[name] = claims(run[name], labels=some, ax=part.subplots())
+        found[name].set_title(name, loc="left", fontsize="medium")
+    return found
 
 
 def _claim(ax, y: float, row: Mapping, edges: tuple[float, float], times: float):

@@ -6,6 +6,7 @@ images).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -68,6 +69,21 @@ MATCHED_ENDS = Experiment(
     },
     claims=_matched_ends_claims(),
 )
+
+
+def sentence(claim: str) -> str:
+    """The text of a claim about these schedules as a sentence, without the commas of the arms.
+
+    'one cycle, to 0 is better than falls once, to 0' gives
+    'One cycle to 0 is better than one fall to 0'.
+    """
+    # a non-breaking space keeps "to 0" on one line of a figure
+    words = {"falls once": "one fall", ", to ": " to\u00a0", ", shuffled": " (shuffled)"}
+    for old, new in words.items():
+        claim = claim.replace(old, new)
+    said = re.sub(r"^((?:two|four) cycles.*?) is ", r"\1 are ", claim)
+    return said[0].upper() + said[1:]
+
 
 RATES = tuple(0.0005 * 2**k for k in range(6))  # 0.0005 to 0.016
 
