@@ -164,8 +164,8 @@ def _worth_it(r: Records) -> str:
     means = [Summary.of(r.runs("at_chosen_rates")[arm]).mean for arm in ends]
     return (
         "Not in our runs. Schedules whose rate ends at 0 are about equally good, with cycles "
-        f"or without: {100 * min(means):.1f} to {100 * max(means):.1f} %. The best one holds its "
-        "rate and then lets it fall; a constant rate reaches only "
+        f"or without: {100 * min(means):.1f} to {100 * max(means):.1f} %. The best one holds "
+        "its rate and then lets it fall; a constant rate reaches only "
         f"{r.percent('at_chosen_rates', 'constant')}. Cycles lose least when the rate is far "
         "too high."
     )
