@@ -13,7 +13,7 @@ from clr.range_test.bounds import Bounds, smoothed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CURVE, HIGHEST = "#cc78bc", "#d55e00"  # of seaborn's palette for the colour-blind
+CURVE, LOWEST, HIGHEST = "#017a9c", "black", "#d55e00"
 
 
 def draw(
@@ -49,6 +49,7 @@ def draw(
         said = f"diverged: {len(last)} of {len(ended)}"
         ax.plot(*zip(*last, strict=True), "x", color=HIGHEST, ms=8, mew=2, label=said)
     ax.set(xlabel="learning rate", ylabel=watched.replace("_", " "))
+    ax.locator_params(axis="x", nbins=6)  # so that the numbers do not touch
     bottom = ax.get_ylim()[0]
     if bounds is not None:
         _mark(ax, bounds, median, bottom)
@@ -66,13 +67,13 @@ def draw(
 def _mark(ax: Axes, bounds: Bounds, median: pd.Series, bottom: float) -> None:
     """Mark each bound: a point on the median, a line down from it, and a tick per seed."""
     marks = (
-        ("base_lr", bounds.base_lr, [base for base, _ in bounds.seeds], ":", "black"),
+        ("base_lr", bounds.base_lr, [base for base, _ in bounds.seeds], ":", LOWEST),
         ("max_lr", bounds.max_lr, [top for _, top in bounds.seeds], "--", HIGHEST),
     )
     for name, value, readings, dashes, colour in marks:
         if value is not None:
             height = float(np.interp(value, median.index, median))
-            text = f"{name} = {value:.2g} ({bounds.method})"
+            text = f"{name} {value:.2g}"
             ax.plot([value, value], [bottom, height], color=colour, ls=dashes, label=text)
             ax.plot(value, height, "o", color=colour, ms=5)
         seeds = [each for each in readings if each is not None]

@@ -27,7 +27,7 @@ def test_range_test_draws_how_the_bounds_are_read():
     assert point.get_ydata()[0] == np.interp(0.25, median.get_xdata(), median.get_ydata())
     assert list(base.get_xdata()) == [0.2, 0.3] and list(top.get_xdata()) == [0.9]
     labels = [text.get_text() for text in ax.get_legend().texts]
-    assert labels == ["median (n = 2), smoothed", "base_lr = 0.25 (accuracy)"]
+    assert labels == ["median (n = 2), smoothed", "base_lr 0.25"]
     ax = test.plot(Bounds(None, 0.5, "loss steepest", ""))
     assert ax.get_ylabel() == "train loss"
     assert test.plot().get_ylabel() == "test accuracy"
