@@ -33,14 +33,14 @@ numfig = True
 myst_enable_extensions = ["dollarmath", "colon_fence", "substitution"]
 _records = Records()
 _rows = [
-    f"| [{each.title}](notebooks/{each.notebook}.ipynb) | {each.question} "
-    f"| {each.found(_records)} | {each.minutes} |"
+    f"| [{each.title}](notebooks/{each.notebook}.ipynb) ({each.minutes} minutes). "
+    f"{each.question} | {each.found(_records)} |"
     for each in CHAPTERS
 ]
 myst_substitutions = {
     "answers": answers_part(),
     "chapters": "\n".join(
-        ["| chapter | question | what we found | minutes |", "|---|---|---|---|", *_rows]
+        ["| chapter, and its question | what we found |", "|---|---|", *_rows]
     ),
 }
 myst_heading_anchors = 3

@@ -11,7 +11,7 @@ os.environ["CLR_RUNS"] = str((folder / "runs").resolve())
 
 import papermill  # noqa: E402
 
-fixed = {"experiment": "own", "dataset": "digits", "train": True, "seeds": 2, "iterations": 400}
+fixed = {"experiment": "own", "dataset": "digits", "seeds": 2, "iterations": 400}
 grid = {"stepsize": [50, 100], "max_lr": [0.006, 0.012]}
 
 for values in product(*grid.values()):

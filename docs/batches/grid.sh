@@ -7,7 +7,7 @@ for stepsize in 50 100; do
   for max_lr in 0.006 0.012; do
     papermill --no-progress-bar notebooks/03_cifar10_policies.ipynb \
       "results/batch/stepsize=$stepsize,max_lr=$max_lr.ipynb" \
-      -p experiment own -p dataset digits -p train True -p seeds 2 -p iterations 400 \
+      -p experiment own -p dataset digits -p seeds 2 -p iterations 400 \
       -p stepsize "$stepsize" -p max_lr "$max_lr"
   done
 done
