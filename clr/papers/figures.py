@@ -126,11 +126,10 @@ def anatomy(policy: Triangular, *, ax=None):
     base, top, n = policy.base_lr, policy.max_lr, policy.stepsize
     height, point = top - base, policy.period + n // 2
     ax.set_ylim(base - 0.35 * height, top + 0.15 * height)
-    for y, name in ((base, "base_lr"), (top, "max_lr")):
+    for y, name, side in ((base, "base_lr", -1), (top, "max_lr", 1)):  # outside of the line
         ax.axhline(y, color=PALE, ls=":", lw=1)
-        ax.annotate(
-            name, (2 * policy.period, y), (0, 3), textcoords="offset points", ha="right"
-        )
+        at = {"textcoords": "offset points", "ha": "right", "va": "center"}
+        ax.annotate(name, (2 * policy.period, y), (0, 9 * side), **at)
     for end, depth, name in ((n, 0.1, "stepsize"), (policy.period, 0.25, "cycle")):
         y = base - depth * height
         ax.annotate("", (0, y), (end, y), arrowprops={"arrowstyle": "<->", "color": "black"})
