@@ -2,7 +2,9 @@
 
 import re
 
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 
 from clr.papers import published, verdicts
@@ -19,6 +21,12 @@ RUNS = TABLE1.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
 
 def at(arm, iteration=None):
     return 100 * Summary.of(RUNS[arm], iteration).mean
+
+
+NOTEBOOK = " ".join(
+    " ".join(cell.source.split())
+    for cell in nbformat.read(ROOT / "notebooks" / "03_cifar10_policies.ipynb", 4).cells
+)
 
 
 def test_before_its_first_drop_triangular2_is_hardly_ahead():
@@ -76,7 +84,10 @@ def test_a_rate_that_only_falls_does_as_well_as_triangular2():
     rates = [TABLE1.arms[arm].policy(24_999) for arm in ("triangular2", "step", "cosine")]
     assert rates[0] == pytest.approx(rates[1], rel=0.01) and rates[2] < 1e-9
     assert 3.5 < at("triangular2") - at("triangular2, one stage") < 4.5
-    assert 4.25 < at("fixed") - at("triangular") < 5
+    assert (
+        4.5 < at("fixed") - at("triangular") < 5
+        and 0.75 < at("fixed") - at("triangular2") < 1.25
+    )
     for arm in ("Welch", "Hann", "PyTorch's SGD"):
         name = f"triangular2, {arm}"
         pair = (name, "triangular2") if (name, "triangular2") in said else ("triangular2", name)
@@ -163,3 +174,34 @@ def test_the_headline_does_not_survive_holm():
     primary = [row for row in found if row["primary"]]
     assert len(primary) == 9 and all(row["p"] is not None for row in primary)
     assert (found[0]["verdict"], found[0]["holm"]) == ("worse", "no")
+
+
+def test_the_verdict_on_triangular_survives_holm():
+    (row,) = [row for row in verdicts.judge(TABLE1, RUNS) if row["arm"] == "triangular"][:1]
+    assert (row["statement"], row["verdict"], row["holm"]) == (says.THIRD, "worse", "yes")
+
+
+def test_notebook_3_says_what_the_shorter_trainings_show():
+    for each, cycle, third in (
+        (TENTH, "triangular2", "worse"),
+        (LAPTOP, "triangular", "undecided"),
+    ):
+        runs = each.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
+        said = {
+            (row["arm"], row["relation"], row["other"]): row["verdict"]
+            for row in verdicts.judge(each, runs)
+        }
+        assert said[cycle, "not worse than", "fixed"] == third
+        assert said[cycle, "better than", "fixed"] == "better"
+        assert said[cycle, "better than", "cosine"] == "worse"
+
+
+def test_notebook_3_quotes_the_other_repository():
+    others = pd.read_csv(ROOT / "data" / "others.csv")
+    others = others[others["paper"] == "CLR"].set_index("arm")["accuracy"]
+    quoted = (
+        f"coxy1989/clr, got {100 * others['fixed']:.1f} % for the fixed rate, "
+        f"{100 * others['triangular2']:.1f} % for triangular2 and "
+        f"{100 * others['decay']:.1f} % for decay"
+    )
+    assert quoted in NOTEBOOK
