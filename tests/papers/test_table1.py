@@ -1,7 +1,5 @@
 """What notebook 3 and README say about single events of Table 1 is what its records say."""
 
-import re
-
 import nbformat
 import numpy as np
 import pandas as pd
@@ -37,13 +35,6 @@ def test_before_its_first_drop_triangular2_is_hardly_ahead():
     assert low < 0 < high
 
 
-def test_readme_has_the_leads_before_and_after_the_drop():
-    ends = at("triangular2") - at("fixed", 25_000), at("triangular2") - at("decay")
-    before = [at("triangular2", 16_000) - at(arm, 16_000) for arm in ("fixed", "decay")]
-    said = "leads of {:.1f} and {:.1f} points .* just before, they are {:.1f} and {:.1f}."
-    assert re.search(said.format(*ends, *before), README)
-
-
 def test_a_drop_is_worth_four_points():
     for arm, before in (("triangular2", 16_000), ("fixed", 60_000), ("step", 21_000)):
         assert 3.5 < at(arm, before + 500) - at(arm, before) < 5
@@ -56,21 +47,15 @@ def test_decay_and_exp_range_are_almost_six_points_below_the_paper():
 
 def test_with_another_stepsize_exp_range_is_hardly_below_the_fixed_rate():
     longer = at("exp_range, stepsize 3,000")
-    said = re.search(
-        r"ends ([\d.]+) points below the fixed rate and ([\d.]+) above exp", README
-    )
-    gaps = at("fixed") - longer, longer - at("exp")
-    assert [f"{gap:.1f}" for gap in gaps] == list(said.groups())
+    assert at("fixed") - longer == pytest.approx(0.5, abs=0.15)
+    assert longer - at("exp") == pytest.approx(1, abs=0.25)
     assert at("exp_range") < at("fixed") - 3
     assert 2.75 < longer - at("exp_range") < 3.25
     assert 2.75 < 82.2 - longer < 3.25
 
 
 def test_readme_has_the_ends_of_schedules_as_long_as_triangular2():
-    sentence = r"triangular2 \((.+?) %\), a cosine reaches (.+?) % and a step schedule (.+?) %"
-    said = re.search(sentence, README)
-    ends = [f"{at(arm):.1f}" for arm in ("triangular2", "cosine", "step")]
-    assert list(said.groups()) == ends
+    assert f"they reach {at('cosine'):.1f} % and {at('step'):.1f} %" in README
     assert len({TABLE1.arms[arm].iterations for arm in ("triangular2", "cosine", "step")}) == 1
 
 
