@@ -1,12 +1,16 @@
 import base64
 import io
 import itertools
+import re
+from html import escape
 
 import nbformat
 import numpy as np
 from PIL import Image
 
+from clr.notebooks import pages
 from clr.notebooks.pages import SmallFigures
+from clr.papers.chapters import Box
 
 THIN = (224, 82, 156)
 
@@ -32,3 +36,53 @@ def test_small_figures_keep_the_colour_of_a_thin_line():
     shown = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= 128
     assert np.abs(shown[30, 100] - THIN).max() < 16
+
+
+def cell(source, *tags, outputs=(), **metadata):
+    """A code cell with tags, outputs by their kind, and other metadata."""
+    made = [nbformat.v4.new_output("display_data", data) for data in outputs]
+    metadata = {"tags": list(tags)} | metadata
+    return nbformat.v4.new_code_cell(source, outputs=made, metadata=metadata)
+
+
+def chapter():
+    """A notebook of a chapter, with one figure and the sentences about the reader's runs."""
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(content, "PNG")
+    png = {"image/png": base64.b64encode(content.getvalue()).decode()}
+    caption = {"caption": "Accuracy <along> the runs.", "name": "fig-x"}
+    about = {"figure": caption, "image": {"alt": 'A "black" square.'}}
+    said = {"text/markdown": "**Your runs** reached $a_b$."}
+    return nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# 3  Train with each policy\n\nText."),
+            cell("import this", "hide-cell"),
+            cell("draw()", "hide-input", "main-figure", outputs=[png], mystnb=about),
+            cell("say()", "your-runs", outputs=[said]),
+        ]
+    )
+
+
+def test_the_front_page_has_the_question_the_answer_one_figure_and_the_readers_runs(tmp_path):
+    nbformat.write(chapter(), tmp_path / "03_cifar10_policies.ipynb")
+    pages.write(tmp_path, {})
+    front = (tmp_path / "index.html").read_text()
+    box = Box("03_cifar10_policies")
+    assert escape(box.chapter.question) in front
+    assert escape(box.chapter.found(box.records)) in front
+    assert 'alt="A &#34;black&#34; square."' in front and "Accuracy &lt;along&gt;" in front
+    assert (tmp_path / "figures" / "03_cifar10_policies.png").exists()
+    assert "<strong>Your runs</strong> reached <math" in front
+
+
+def test_a_page_folds_code_and_numbers_its_figures(tmp_path):
+    notebook = chapter()
+    notebook.cells.append(notebook.cells[2].copy())
+    nbformat.write(notebook, tmp_path / "03_cifar10_policies.ipynb")
+    pages.write(tmp_path, {})
+    page = (tmp_path / "03_cifar10_policies.html").read_text()
+    assert page.count('<details class="code"><summary>Code</summary>') == 3
+    numbers = re.findall(r"<b>(Figure \d)\.</b> Accuracy &lt;along&gt; the runs\.", page)
+    assert numbers == ["Figure 1", "Figure 2"]
+    assert page.count('alt="A &#34;black&#34; square."') == 2
+    assert not re.search(r"""(src|href)=["']https?:""", page)
