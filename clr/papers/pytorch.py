@@ -112,5 +112,4 @@ def trials(base_lr: float, max_lr: float, stepsize: int) -> pd.DataFrame:
     ramp = PolicyLR(optimizer(), RangeRamp(0.0, max_lr, 10))
     past = _answer(_after, one, 10), _answer(_after, ramp, 11)
     found["one step too many is made (#91765)"] = ("an error", *past)
-    table = pd.DataFrame.from_dict(found, "index", columns=["right", "PyTorch", "PolicyLR"])
-    return table.rename_axis("when")
+    return pd.DataFrame.from_dict(found, "index", columns=["right", "PyTorch", "PolicyLR"])
