@@ -11,8 +11,9 @@ formulas, and no results.
 """
 
 from clr.papers.widgets.along import rate_and_accuracy
+from clr.papers.widgets.claims import claims_table
 from clr.papers.widgets.explorer import policy_explorer
 from clr.papers.widgets.peak import peak_rate
 from clr.papers.widgets.reading import range_reading
 
-__all__ = ["peak_rate", "policy_explorer", "range_reading", "rate_and_accuracy"]
+__all__ = ["claims_table", "peak_rate", "policy_explorer", "range_reading", "rate_and_accuracy"]

@@ -66,11 +66,21 @@ def image(figure: Figure) -> str:
 def page_part(
     name: str, title: str, data: dict, scripts: Sequence[str], figure: Figure, alt: str
 ) -> str:
+    """`part` with a figure to be seen without scripts; `alt` describes it."""
+    still = (
+        f'<figure class="clr-still"><img alt="{escape(alt)}" src="{image(figure)}">'
+        f"<figcaption>{escape(alt)} Where scripts run, it is interactive."
+        "</figcaption></figure>"
+    )
+    return part(name, title, data, scripts, still)
+
+
+def part(name: str, title: str, data: dict, scripts: Sequence[str], still: str) -> str:
     """One widget as HTML.
 
     `scripts` are the names of its script files, of which the last one defines the function
-    `start(root, data)`. `figure` is what is seen without scripts, and `alt` describes it. The
-    text depends on nothing else, so it is the same each time.
+    `start(root, data)`. `still` is an HTML element of the class `clr-still`, which is seen
+    without scripts. The text depends on nothing else, so it is the same each time.
     """
     content = as_json(data)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
@@ -86,9 +96,7 @@ def page_part(
         f"<style>\n{source('shared.css')}</style>\n"
         f'<p class="clr-title">{escape(title)}</p>\n'
         '<div class="clr-live"></div>\n'
-        f'<figure class="clr-still"><img alt="{escape(alt)}" src="{image(figure)}">'
-        f"<figcaption>{escape(alt)} Where scripts run, it is interactive."
-        "</figcaption></figure>\n"
+        f"{still}\n"
         f'<script type="application/json">{content}</script>\n'
         f"<script>\n(() => {{\n{code}\n{start}\n}})();\n</script>\n</section>\n"
     )
