@@ -70,7 +70,7 @@ def test_the_front_page_has_the_question_the_answer_one_figure_and_the_readers_r
     box = Box("03_cifar10_policies")
     assert escape(box.chapter.question) in front
     assert escape(box.chapter.found(box.records)) in front
-    assert 'alt="A &#34;black&#34; square."' in front and "Accuracy &lt;along&gt;" in front
+    assert "alt='A \"black\" square.'" in front and "Accuracy &lt;along&gt;" in front
     assert (tmp_path / "figures" / "03_cifar10_policies.png").exists()
     assert "<strong>Your runs</strong> reached <math" in front
 
@@ -84,5 +84,5 @@ def test_a_page_folds_code_and_numbers_its_figures(tmp_path):
     assert page.count('<details class="code"><summary>Code</summary>') == 3
     numbers = re.findall(r"<b>(Figure \d)\.</b> Accuracy &lt;along&gt; the runs\.", page)
     assert numbers == ["Figure 1", "Figure 2"]
-    assert page.count('alt="A &#34;black&#34; square."') == 2
+    assert page.count("alt='A \"black\" square.'") == 2
     assert not re.search(r"""(src|href)=["']https?:""", page)
