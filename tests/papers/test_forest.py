@@ -116,3 +116,17 @@ def test_numbers_are_differences_to_the_published():
     names = [text.get_text().replace("\n", " ") for text in ax.get_yticklabels()]
     assert names == ["CLR Table 1: fixed, x (81.4 %)"] * 2
     assert [text.get_text().strip() for text in ax.texts] == ["2 of 3 runs diverged"]
+
+
+def test_panels_have_a_scale_each_and_leave_out_what_is_not_run():
+    losses = ROW | {"measure": "loss", "margin": 0.02, "low": -0.03, "high": -0.01}
+    missing = ROW | NONE | {"verdict": "not run", "holds": None}
+    groups = {"images": [ROW, missing], "text": [losses], "later": [missing]}
+    axes = forest.panels(groups, lambda row: row["measure"])
+    assert list(axes) == ["images", "text"]
+    assert [ax.get_title(loc="left") for ax in axes.values()] == ["images", "text"]
+    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in axes.values()]
+    assert names == [["accuracy"], ["loss"]]
+    assert "nats" in axes["text"].get_xlabel() and "points" in axes["images"].get_xlabel()
+    (ax,) = forest.panels({"later": [missing]}, lambda row: "").values()
+    assert [text.get_text() for text in ax.texts] == ["not run"]

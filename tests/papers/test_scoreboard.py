@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from clr import files
-from clr.papers import EXPERIMENTS, published, scoreboard
+from clr.papers import EXPERIMENTS, published, scoreboard, widgets
 from clr.papers import statements as says
 from clr.papers.cyclical import TABLE1, TENTH
 from clr.papers.super_convergence import MNIST
@@ -134,10 +134,9 @@ def test_the_notebook_shows_what_the_records_say():
     shown = [
         cell.outputs[0]["data"]["text/html"]
         for cell in notebook.cells
-        if cell.source.startswith("scoreboard.statements(rows")
+        if "widgets.claims_table(rows)" in cell.source
     ]
-    with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
-        html = scoreboard.statements(scoreboard.comparisons())._repr_html_()
+    html = widgets.claims_table(scoreboard.comparisons(Store.committed()))
     assert shown == [html], (
         "notebook 7 shows other records than data/runs holds. A record that is gone: "
         "git checkout data/runs, or train it again with the command that "

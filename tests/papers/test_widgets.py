@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from made import run
 
-from clr.papers import published, widgets
+from clr.papers import published, scoreboard, widgets
 from clr.papers.cyclical import LAPTOP, RANGE_TEST
-from clr.papers.widgets import along, explorer
+from clr.papers.widgets import along, claims, explorer
 from clr.papers.widgets.fragment import HERE, as_json, source
 from clr.papers.worth_it import RATES, SENSITIVITY, curves, schedules
 from clr.policies import Decay, Fixed, Triangular, known, policy_from_dict
@@ -443,3 +443,88 @@ def test_all_widgets_twice_on_one_page(pages, tmp_path, width):
     assert len(found["ids"]) == len(set(found["ids"]))
     assert found["names"] == 8  # groups of choices: three in the explorer, one along, twice
     assert found["overflow"] == 0
+
+
+# --- the table of all claims, which is larger than the others ---
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return scoreboard.comparisons(Store.committed())
+
+
+@pytest.fixture(scope="module")
+def table(judged):
+    return widgets.claims_table(judged)
+
+
+def texts_of(table):
+    """The rows of the widget's data, with their texts."""
+    data = data_of(table)
+    return [
+        dict(zip(data["keys"], (data["texts"][i] for i in row), strict=True))
+        for row in data["rows"]
+    ]
+
+
+def test_every_claim_is_in_the_table_as_it_was_judged(judged, table):
+    shown = texts_of(table)
+    assert [row["claim"] for row in shown] == [row["claim"] for row in judged]
+    for row, was in zip(shown, judged, strict=True):
+        assert (row["points"], row["n"], row["command"]) == (
+            was["points"],
+            was["n_text"],
+            was["command"],
+        )
+        assert was["verdict"] in row["mark"] and ("*" in row["mark"]) == (was["holm"] == "no")
+        answer = {True: "holds", False: "does not hold", None: was["verdict"]}[was["holds"]]
+        assert row["answer"] == answer
+    counts = scoreboard.counts(judged)
+    kinds = [sum(row["kind"] == kind for row in shown) for kind in claims.KINDS]
+    assert kinds == counts.sum(axis=1).tolist()
+    with pytest.raises(ValueError, match="rows must hold at least one claim"):
+        widgets.claims_table([])
+
+
+def test_without_scripts_the_claims_that_are_run_are_a_folded_table(judged, table):
+    parser = Addresses()
+    parser.feed(table)
+    assert parser.open == [] and parser.loaded == [] and len(table.encode()) < 100_000
+    still = re.search(r'<details class="clr-still">.*?</details>', table, re.DOTALL)[0]
+    run = [row for row in judged if row["verdict"] != "not run"]
+    assert still.count("<tr") == 1 + len(run) and run[0]["points"] in still
+    assert table == widgets.claims_table(judged)
+
+
+@browser.needed
+def test_claims_can_be_filtered_sorted_and_opened(judged, table, tmp_path):
+    folders = [tmp_path / name for name in ("first", "filtered", "sorted", "all")]
+    for folder in folders:
+        folder.mkdir()
+    said, rows = "root.querySelector('output').textContent", "texts('tbody th small')"
+    own = [row for row in judged if scoreboard.own(row) and not row["control"]]
+    first = act(table, "", f"[{said}, texts('tbody tr').length]", folders[0])
+    assert first[0].startswith(f"{len(own)} of {len(judged)} claims: ")
+    assert first[1] == len(own)
+    mnist = [row["claim"] for row in own if row["experiment"] == "mnist" and row["statement"]]
+    steps = "set('select[data-key=experiment]', 'mnist');"
+    assert act(table, steps, rows, folders[1]) == mnist
+    steps += "root.querySelector('[data-sort=points]').click();"
+    aria = "root.querySelector('[aria-sort]').getAttribute('aria-sort')"
+    gives = f"[texts('tbody td .strong'), {aria}]"
+    in_order, direction = act(table, steps, gives, folders[2])
+    numbers = [float(each) for each in in_order if each[0] in "+-" and len(each) > 1]
+    assert numbers == sorted(numbers) and direction == "ascending"
+    steps += "root.querySelector('[data-all]').click()"
+    assert act(table, steps, "texts('tbody tr').length", folders[3]) == len(judged)
+
+
+@browser.needed
+@pytest.mark.parametrize("width", [420, 1280])
+def test_the_table_of_claims_has_labels_and_fits_its_page(table, tmp_path, width):
+    found = browser.result(
+        f'<div style="width:{width}px">{table}{table}</div>', CHECKS, tmp_path, width + 200
+    )
+    assert found["requests"] == [] and found["stills"] == 0
+    assert found["unlabelled"] == [] and found["groups"] == 0 and found["live"] == 0
+    assert found["overflow"] == 0 and found["ids"] == ["result"]

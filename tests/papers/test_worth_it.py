@@ -1,7 +1,11 @@
 """What README and the notebooks say about the experiments of `worth_it` is in the records."""
 
+import re
+
+import nbformat
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from clr.papers import sensitivity, verdicts, worth_it
@@ -96,9 +100,9 @@ RANGE = RangeTest.from_runs(
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
 def test_readme_has_the_accuracies_at_the_chosen_rates(name):
     text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
-    for arm in ("constant", CYCLE, *FALLS_ONCE):
-        assert len(FRESH[arm]) == 5 and f"{Summary.of(FRESH[arm]).text()} %" in text
-    assert "5.5" in text and "5.0" in text  # test_half_of_the_chosen_rate_and_twice_of_it
+    ends = [AT_BEST[arm] for arm in (CYCLE, *FALLS_ONCE)]
+    for mean in (AT_BEST["constant"], min(ends), max(ends)):
+        assert f"{mean:.1f}" in text
 
 
 def test_every_schedule_is_better_than_the_constant_rate():
@@ -172,7 +176,12 @@ def test_rates_that_are_much_too_large_cost_the_cycles_least():
         assert after_first_row.between(2.302, 2.304).all()  # it is at chance from the start
 
 
-def test_what_the_fine_print_says():
+def test_the_highest_rate_is_four_times_the_one_that_suits_most_schedules():
+    chosen = [curve.chosen for curve in CURVES.values()]
+    assert 4 * max(set(chosen), key=chosen.count) == RATES[-1] == 0.016
+
+
+def test_what_the_details_of_notebook_6_say():
     means = 100 * CURVES[CYCLE].test.mean(1)
     at = [RATES.index(rate) for rate in (0.004, 0.008)]
     assert abs(means[at[1]] - means[at[0]]) < 0.3
@@ -180,3 +189,51 @@ def test_what_the_fine_print_says():
     rates = {name: makers[name](1.0)(t).mean() for name in (CYCLE, *FALLS_ONCE)}
     assert rates.pop("constant, then linear") == pytest.approx(0.9, abs=0.01)
     assert list(rates.values()) == pytest.approx([0.5] * 3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [
+        (
+            "one cycle, to 0 is better than falls once, to 0",
+            "One cycle to 0 is better than one fall to 0",
+        ),
+        (
+            "four cycles, to 0.001 is better than one cycle, to 0.001",
+            "Four cycles to 0.001 are better than one cycle to 0.001",
+        ),
+        (
+            "two cycles, to 0 is not worse than cosine to 0",
+            "Two cycles to 0 are not worse than cosine to 0",
+        ),
+    ],
+)
+def test_a_claim_as_a_sentence(claim, says):
+    assert worth_it.sentence(claim).replace("\N{NO-BREAK SPACE}", " ") == says
+
+
+def test_what_to_do_on_monday_can_be_done():
+    """The three lines of notebook 6, with a small model."""
+    cells = nbformat.read(ROOT / "notebooks" / "06_worth_it.ipynb", as_version=4).cells
+    (lines,) = [c.source for c in cells if c.source.startswith("## What to do on Monday")]
+    lines = re.search(r"```python\n(.*?)```", lines, re.DOTALL)[1]
+    assert lines.count("\n") == 3
+    torch.manual_seed(0)
+    model = torch.nn.Linear(8, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+    inputs = torch.randn(64, 16, 8)
+    targets = (inputs @ torch.randn(8, 4)).argmax(-1)
+    space = {
+        "model": model,
+        "optimizer": optimizer,
+        "batches": list(zip(inputs, targets, strict=True)),
+        "loss": torch.nn.CrossEntropyLoss(),
+        "n": 100,
+    }
+    exec("from clr.range_test import lr_range_test", space)
+    exec("from clr.policies import WarmupStableDecay", space)
+    exec("from clr.scheduler import PolicyLR", space)
+    exec(lines, space)
+    policy, peak = space["policy"], space["found"].peak
+    assert peak > 0 and policy(50) == peak and policy(100) == 0
+    assert optimizer.param_groups[0]["lr"] == policy(0)
