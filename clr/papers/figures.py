@@ -178,18 +178,18 @@ def histories(
     return ax
 
 
-def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]]):
+def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 3):
     """`histories` of several groups of arms, one panel per group, on common axes.
 
-    At most three panels stand side by side. A group without runs has a panel that says so. The
+    At most `columns` panels stand side by side. A group without runs has a panel that says so. The
     legend, above the panels, has the arms of all groups, and an arm looks the same in each.
     Returns the axes, one per group. ValueError without groups.
     """
     if not groups:
         raise ValueError("groups must hold at least one group of arms; it is empty")
-    columns = min(3, len(groups))
+    columns = min(columns, len(groups))
     rows = -(-len(groups) // columns)
-    size = {"figsize": (7.2, 0.8 + 2.2 * rows), "layout": "constrained"}
+    size = {"figsize": (7.6, 0.8 + 2.2 * rows), "layout": "constrained"}
     figure, axes = plt.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, **size)
     used, rest = axes.flat[: len(groups)], axes.flat[len(groups) :]
     every = {label: runs for group in groups.values() for label, runs in group.items()}
@@ -197,7 +197,7 @@ def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]]):
     for i, (ax, (name, runs)) in enumerate(zip(used, groups.items(), strict=True)):
         histories(runs, ax=ax, named=False, styles=styles)
         ax.tick_params(labelbottom=True)
-        ax.locator_params(axis="x", nbins=4)
+        ax.locator_params(axis="x", nbins=max(2, 12 // columns))
         ax.set(xlabel="iteration" if i + columns >= len(groups) else "")
         ax.set(ylabel="" if i % columns else "test accuracy")
         ax.set_title(name, fontsize="medium")

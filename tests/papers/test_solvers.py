@@ -9,9 +9,16 @@ import pytest
 import torch
 
 from clr.papers import EXPERIMENTS, published, solvers, verdicts
+from clr.papers import statements as says
 from clr.papers.cyclical import LAPTOP
 from clr.papers.experiment import OURS
-from clr.papers.solvers import FIGURE6, FIGURE6_BOUNDS, FIGURE6_FULL, SOLVERS
+from clr.papers.solvers import (
+    FIGURE6,
+    FIGURE6_BOUNDS,
+    FIGURE6_FULL,
+    FIGURE6_SCALED,
+    SOLVERS,
+)
 from clr.paths import ROOT
 from clr.policies import Fixed
 from clr.range_test import RangeTest
@@ -153,7 +160,7 @@ def update_sizes():
 
 def test_notebook_5_says_how_large_the_updates_are(update_sizes):
     sizes = pd.DataFrame(
-        {name: update_sizes(solver, solver.base_lr, 80)[1] for name, solver in SOLVERS.items()}
+        {name: update_sizes(solver, solver.base_lr, 40)[1] for name, solver in SOLVERS.items()}
     )
     first, last = sizes.iloc[0], sizes.tail(20).median()
     assert 0.8 < first["Adam"] < 1.01 and 8 < first["RMSprop"] < 10.01
@@ -162,14 +169,14 @@ def test_notebook_5_says_how_large_the_updates_are(update_sizes):
     whole = last * pd.Series({name: solver.base_lr for name, solver in SOLVERS.items()})
     alike = whole[["Adam", "RMSprop", "AdaGrad"]]
     assert alike.max() < 10 * alike.min() and whole.idxmin() == "AdaDelta"
+    assert whole.idxmax() == "AdaGrad" and whole["AdaGrad"] > 100 * whole["AdaDelta"]
 
 
 def test_notebook_5_says_what_adadelta_does_with_a_rate(update_sizes):
     solver = SOLVERS["AdaDelta"]
-    runs = {rate: update_sizes(solver, rate, 200) for rate in (0.01, 0.1, 1.0)}
+    runs = {rate: update_sizes(solver, rate, 200) for rate in (0.01, 1.0)}
     grown = {rate: np.divide(sizes, sizes[0]) for rate, (_, sizes) in runs.items()}
     assert grown[1.0][:50].max() > 10 and grown[0.01].max() < 2
-    assert grown[0.1][:50].max() < 2 < grown[0.1].max()
     losses = {r: run.losses[-20:].mean().item() for r, (run, _) in runs.items()}
     assert losses[1.0] < 1 and losses[0.01] == pytest.approx(np.log(10), abs=0.02)
 
@@ -258,11 +265,6 @@ def test_with_plain_sgd_the_short_cycle_is_below_the_fixed_rate():
         assert (ours.policy, ours.iterations) == (theirs.policy, theirs.iterations)
 
 
-def test_notebook_5_says_that_only_nesterov_has_the_papers_lengths():
-    """It goes, and sentences of notebooks 5 and 7 change, when other runs come."""
-    assert {arm.split(", ")[0] for arm in LONG} == {"Nesterov"}
-
-
 def test_notebook_5_says_what_nesterov_does_at_the_papers_lengths():
     fixed, cycle = LONG["Nesterov, fixed"], LONG["Nesterov, triangular"]
     said = words(solvers.TABLE3, LONG)
@@ -303,7 +305,15 @@ def test_notebook_5_says_how_far_our_bounds_are_from_the_papers():
         assert max(max(tops) / SOLVERS[name].max_lr, SOLVERS[name].max_lr / min(tops)) < 2.2
 
 
-def test_notebook_5_says_what_figure6_gains():
+def test_notebook_5_says_that_a_short_cycle_is_far_ahead_in_figure6():
+    scaled = FIGURE6_SCALED.most_recorded(Store.committed())
+    there = {"fixed", "triangular"} <= set(scaled)
+    row = verdicts.judge(*((FIGURE6_SCALED, scaled) if there else (FIGURE6, SIX)))[0]
+    assert row["statement"] == says.SIGMOIDS and row["verdict"] == "better"
+    assert row["difference"] > 0.05
+
+
+def test_what_figure6_gains():
     said = words(FIGURE6, SIX)
     short = ", bn_fraction 0.9"
     as_long = said["triangular", "better than", "fixed", 4000]
@@ -320,7 +330,7 @@ def test_notebook_5_says_what_figure6_gains():
     assert sum(FIGURE6_BOUNDS) / 2 / FIGURE6_BOUNDS[0] == pytest.approx(13, abs=0.5)
 
 
-def test_notebook_5_says_what_short_running_means_gain():
+def test_what_short_running_means_gain():
     said = {}
     for arm, points in (("fixed", 7), ("triangular", 6), ("fixed at the mean", 5)):
         pair = [SIX[f"{arm}, bn_fraction 0.9"], SIX[arm]]
