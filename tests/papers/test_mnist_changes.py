@@ -1,7 +1,6 @@
 """What notebooks 4 and 7 say about MNIST is what its records say."""
 
 import nbformat
-import numpy as np
 import pytest
 
 from clr.papers import published, verdicts
@@ -28,11 +27,6 @@ def test_with_25_and_50_epochs_1cycle_is_a_tenth_of_a_point_ahead():
         (row,) = [r for claim, r in table.iterrows() if claim.startswith(f"1cycle, {n} epochs")]
         assert (row["verdict"], row["Holm"]) == ("better", "no")
         assert row["difference"].startswith(lead) and row["published"].endswith("(outside)")
-    best = [
-        np.mean([run.history["test_accuracy"].max() for run in runs[arm]])
-        for arm in ("1cycle, 25 epochs", "inv")
-    ]
-    assert 100 * (best[0] - best[1]) == pytest.approx(0.09 / 2, abs=0.01)
 
 
 def test_one_of_four_runs_of_85_epochs_diverged():
@@ -66,18 +60,7 @@ def test_three_runs_that_fall_once_are_ahead_and_one_diverged_at_its_start():
     assert list(verdicts.table(sc.MNIST_ENDS, runs)["verdict"]) == ["worse", "undecided"]
 
 
-def test_a_constant_momentum_goes_half_of_the_way():
-    assert max(MEANS, key=MEANS.get) == "momentum 0.9"
-    gain = MEANS["momentum 0.9"] - MEANS["1cycle, 12 epochs"]
-    assert 0.4 < gain / (PAPER - MEANS["1cycle, 12 epochs"]) < 0.65
-
-
 def test_nesterov_is_lower_and_the_others_are_undecided():
     table = verdicts.table(sc.MNIST_CHANGES, RUNS)["verdict"]
     said = {arm: table[f"{arm} is better than 1cycle, 12 epochs"] for arm in CHANGES}
     assert said.pop("Nesterov") == "worse" and set(said.values()) == {"undecided"}
-
-
-def test_the_best_test_of_each_run_is_two_hundredths_higher():
-    best = [run.history["test_accuracy"].max() for run in RUNS["1cycle, 12 epochs"]]
-    assert 0.01 < 100 * np.mean(best) - MEANS["1cycle, 12 epochs"] < 0.025

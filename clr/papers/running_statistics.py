@@ -1,0 +1,101 @@
+"""The same weights, tested with two moving averages of the batch statistics (an appendix)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from clr.papers import colours, figures, solvers, verdicts
+from clr.papers import super_convergence as sc
+from clr.runs import Run, Store
+from clr.training import SECOND
+
+PLACES = {  # the experiments that test runs in both ways, by what they repeat
+    "Figure 1a, ResNet-56": sc.SUPERCONVERGENCE,
+    "Figure 1a, ResNet-20": sc.SUPERCONVERGENCE_SHORT,
+    "Figure 1a, ResNet-8": sc.SUPERCONVERGENCE_SMALL,
+    "Figure 6": solvers.FIGURE6,
+}
+_CLAIMS = (  # the claims of the papers, for any average of the two arms
+    ("one cycle", "better than", "step"),
+    ("triangular", "not worse than", "fixed"),
+)
+_WORDS = {  # of the names of arms and claims
+    ", the step's statistics": ", slower average",
+    ", the cycle's statistics": ", faster average",
+    " with its other running statistics": ", other average",
+    ", bn_fraction 0.9": ", faster average",
+}
+
+
+def second(run: Run) -> Run:
+    """A run whose tests are those with the second running statistics.
+
+    KeyError if its config has no `second_bn_fraction`.
+    """
+    names = {name: name.removeprefix("second_") for name in SECOND}
+    kept = run.history.drop(columns=list(names.values()))
+    return replace(run, history=kept.rename(columns=names, errors="raise"))
+
+
+def histories(tests: Mapping[str, Sequence[Run]], *, ax=None):
+    """`figures.histories` of one training in several tests, by label: they differ in dashes."""
+    (first, *_), *_ = tests.values()
+    look = zip(tests, colours.DASHES, strict=False)
+    colour = colours.colour(first.config.policy)
+    styles = {label: {"color": colour, "linestyle": dashes} for label, dashes in look}
+    return figures.histories(tests, ax=ax, styles=styles)
+
+
+def tested_twice(pairs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]]) -> pd.DataFrame:
+    """The ends of runs with a fast and a slow average, by label: means, difference, interval.
+
+    Runs with the same seed have the same weights; those without a partner are left out. The
+    interval is that of the pairs.
+    """
+    rows = {}
+    for label, (fast, slow) in pairs.items():
+        ends = {run.config.seed: run.final_accuracy for run in slow}
+        both = [run for run in fast if run.config.seed in ends]
+        ours = [100 * run.final_accuracy for run in both]
+        others = [100 * ends[run.config.seed] for run in both]
+        low, high = verdicts.interval(ours, others, paired=True)
+        rows[label] = {
+            "our iterations": f"{fast[0].config.iterations:,}",
+            "fast, %": f"{np.mean(ours):.1f}",
+            "slow, %": f"{np.mean(others):.1f}",
+            "difference": f"{np.mean(ours) - np.mean(others):+.1f}",
+            "interval": f"{low:+.1f} to {high:+.1f}",
+            "n": len(both),
+        }
+    return pd.DataFrame(rows).T
+
+
+def _is_claim(row: Mapping) -> bool:
+    """Whether a judged claim is one of the papers', whatever the averages of its arms."""
+    names = [
+        row[key].partition(", bn_fraction")[0].removesuffix(", the cycle's statistics")
+        for key in ("arm", "other")
+    ]
+    return (names[0], row["relation"], names[1]) in _CLAIMS
+
+
+def claims(store: Store) -> dict[str, list[dict]]:
+    """The judged claims of the papers with every way of testing, by the places in `PLACES`."""
+    return {
+        place: [
+            row for row in verdicts.judge(each, each.most_recorded(store)) if _is_claim(row)
+        ]
+        for place, each in PLACES.items()
+    }
+
+
+def sentence(row: Mapping) -> str:
+    """A judged claim as a sentence that names the averages in two words."""
+    said = row["claim"]
+    for old, new in _WORDS.items():
+        said = said.replace(old, new)
+    return said[0].upper() + said[1:]
