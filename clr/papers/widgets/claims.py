@@ -93,7 +93,8 @@ def claims_table(rows: Sequence[Mapping]) -> str:
             "our prediction interval for single runs."
         ),
     }
-    return part("claims", "Every claim and its verdict", data, ["claims.js"], _folded(values))
+    title, still = "Every claim and its verdict", _folded(values)
+    return part("claims", title, data, ["claims.js"], still, ["claims.css"])
 
 
 def _folded(values: Sequence[Mapping[str, str]]) -> str:

@@ -75,16 +75,25 @@ def page_part(
     return part(name, title, data, scripts, still)
 
 
-def part(name: str, title: str, data: dict, scripts: Sequence[str], still: str) -> str:
+def part(
+    name: str,
+    title: str,
+    data: dict,
+    scripts: Sequence[str],
+    still: str,
+    styles: Sequence[str] = (),
+) -> str:
     """One widget as HTML.
 
     `scripts` are the names of its script files, of which the last one defines the function
-    `start(root, data)`. `still` is an HTML element of the class `clr-still`, which is seen
-    without scripts. The text depends on nothing else, so it is the same each time.
+    `start(root, data)`; `styles` are those of its own style files. `still` is an HTML element
+    of the class `clr-still`, which is seen without scripts. The text depends on nothing else,
+    so it is the same each time.
     """
     content = as_json(data)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     code = "\n".join(source(each) for each in ("shared.js", *scripts))
+    css = "".join(source(each) for each in ("shared.css", *styles))
     # A page can hold the same widget twice: each copy is started once.
     start = (
         f'for (const root of document.querySelectorAll(\'[data-clr-widget="{name}-{digest}"]'
@@ -93,7 +102,7 @@ def part(name: str, title: str, data: dict, scripts: Sequence[str], still: str) 
     return (
         f'<section class="clr-widget clr-{name}" data-clr-widget="{name}-{digest}" '
         f'aria-label="{escape(title)}">\n'
-        f"<style>\n{source('shared.css')}</style>\n"
+        f"<style>\n{css}</style>\n"
         f'<p class="clr-title">{escape(title)}</p>\n'
         '<div class="clr-live"></div>\n'
         f"{still}\n"
