@@ -19,9 +19,8 @@ import yaml
 
 from clr.interrupts import noted
 from clr.notebooks import parameters
-from clr.paths import ROOT
+from clr.paths import NOTEBOOKS, ROOT
 
-NOTEBOOKS = ROOT / "notebooks"
 GRACE = 2.5  # the seconds that a training has to save a checkpoint when the run is stopped
 
 

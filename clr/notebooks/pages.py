@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
 
@@ -19,10 +20,19 @@ from PIL import Image
 from traitlets.config import Config
 
 from clr.papers.chapters import Box
+from clr.paths import NOTEBOOKS
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown with formulas as MathML, which browsers draw without scripts."""
+    """Markdown with formulas as MathML, which browsers draw without scripts.
+
+    Links to other notebooks lead to their pages in `folder`, and links to other files of the
+    project to where these are.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self._folder = folder
 
     def inline_math(self, body: str) -> str:
         return convert(body)
@@ -31,12 +41,17 @@ class _Renderer(IPythonRenderer):
         return convert(body, display="block")
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        return super().link(text, re.sub(r"^(\d\d_\w+)\.ipynb", r"\1.html", url), title)
+        file, mark, place = url.partition("#")
+        if re.fullmatch(r"\d\d_\w+\.ipynb", file):
+            file = f"{file.removesuffix('.ipynb')}.html"
+        elif file and ":" not in file:
+            file = Path(os.path.relpath(NOTEBOOKS / file, self._folder)).as_posix()
+        return super().link(text, file + mark + place, title)
 
 
-def _markdown(source: str) -> str:
-    renderer = _Renderer(escape=False, exclude_anchor_links=True)
-    return MarkdownWithMath(renderer=renderer).render(source)
+def _markdown(folder: Path) -> Callable[[str], str]:
+    """What makes HTML of Markdown, for a page in `folder`."""
+    return MarkdownWithMath(renderer=_Renderer(folder)).render
 
 
 class SmallFigures(Preprocessor):
@@ -56,13 +71,13 @@ class SmallFigures(Preprocessor):
         return cell, resources
 
 
-def _exporter() -> HTMLExporter:
-    """What makes a page of a notebook, by the templates in this folder."""
+def _exporter(folder: Path) -> HTMLExporter:
+    """What makes a page of a notebook in `folder`, by the templates beside this file."""
     return HTMLExporter(
         template_file=str(Path(__file__).with_name("page.html.j2")),
         template_name="classic",
         extra_template_basedirs=[],
-        filters={"markdown2html": _markdown},
+        filters={"markdown2html": _markdown(folder)},
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         config=Config({"CSSHTMLHeaderPreprocessor": {"style": "friendly"}}),
@@ -114,7 +129,7 @@ def _summary(folder: Path, name: str, notebook) -> dict:
         "figure": f"figures/{name}.png" if figure else None,
         "caption": about.get("figure", {}).get("caption", ""),
         "alt": about.get("image", {}).get("alt", ""),
-        "yours": _markdown(yours) if yours else None,
+        "yours": _markdown(folder)(yours) if yours else None,
     }
 
 
@@ -140,7 +155,7 @@ def write(folder: Path, failures: Mapping[str, str]):
         }
         for name, notebook in notebooks.items()
     ]
-    exporter = _exporter()
+    exporter = _exporter(folder)
     neighbours = zip([None, *chapters], chapters, [*chapters[1:], None], strict=False)
     for previous, chapter, following in neighbours:
         shown = {"title": chapter["title"], "previous": previous, "next": following}

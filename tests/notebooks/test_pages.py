@@ -11,6 +11,7 @@ from PIL import Image
 from clr.notebooks import pages
 from clr.notebooks.pages import SmallFigures
 from clr.papers.chapters import Box
+from clr.paths import ROOT
 
 THIN = (224, 82, 156)
 
@@ -86,3 +87,16 @@ def test_a_page_folds_code_and_numbers_its_figures(tmp_path):
     assert numbers == ["Figure 1", "Figure 2"]
     assert page.count("alt='A \"black\" square.'") == 2
     assert not re.search(r"""(src|href)=["']https?:""", page)
+
+
+def test_links_lead_to_pages_or_to_the_files_of_the_project(tmp_path):
+    notebook = chapter()
+    links = "[n](04_super_convergence.ipynb#look) [d](../docs/verdicts.md) [p](https://a.org/x)"
+    notebook.cells.append(nbformat.v4.new_markdown_cell(f"{links} [here](#look)"))
+    nbformat.write(notebook, tmp_path / "03_cifar10_policies.ipynb")
+    pages.write(tmp_path, {})
+    page = (tmp_path / "03_cifar10_policies.html").read_text()
+    found = re.findall(r'<a href="([^"]+)">(?:n|d|p|here)<', page)
+    assert found[0] == "04_super_convergence.html#look"
+    assert (tmp_path / found[1]).resolve() == ROOT / "docs" / "verdicts.md"
+    assert found[2:] == ["https://a.org/x", "#look"]
