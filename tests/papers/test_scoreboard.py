@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from clr import files
-from clr.papers import EXPERIMENTS, published, scoreboard, widgets
+from clr.papers import EXPERIMENTS, chapters, published, scoreboard, widgets
 from clr.papers import statements as says
 from clr.papers.cyclical import TABLE1, TENTH
 from clr.papers.super_convergence import MNIST
@@ -201,3 +201,26 @@ def test_markdown_shows_html_and_bars_as_text():
     assert scoreboard.markdown(found).splitlines()[-1] == (
         "| &lt;b&gt;A&amp;B&lt;/b&gt; \\| 2 |"
     )
+
+
+def test_what_notebook_7_says_it_saw():
+    rows = scoreboard.comparisons(Store.committed())
+    own = [row for row in rows if scoreboard.own(row)]
+    third = {
+        row["arm"]: round(100 * row["difference"], 1)
+        for row in own
+        if (row["paper"], row["relation"], row["holds"]) == ("CLR", "not worse than", False)
+    }
+    assert third == {"triangular2": -1.0, "triangular": -4.6, "Nesterov, triangular": -3.5}
+    claims = [row for row in own if not row["control"]]
+    assert sum(row["holds"] is None for row in claims) > len(claims) / 2
+    others = {
+        row["other"]: row
+        for row in own
+        if row["arm"] == "triangular2" and row["other"] in ("cosine", "step")
+    }
+    ahead = {other: round(100 * row["difference"], 1) for other, row in others.items()}
+    assert ahead == {"cosine": 0.0, "step": 0.3} and others["step"]["verdict"] == "undecided"
+    kept = [row["holds"] for row in claims if row["holm"] == "yes"]
+    said = chapters.Box("07_scoreboard")._repr_markdown_()
+    assert f"{kept.count(True)} still hold and {kept.count(False)} still do not" in said
