@@ -92,8 +92,8 @@ def figure1a(experiment: Experiment, runs: Runs):
 def compared(experiment: Experiment, runs: Runs) -> pd.DataFrame:
     """The final accuracies of both arms of Fig. 1a in percent, and their difference.
 
-    One row for the paper, the author's logs, each repository that repeated both arms, and our
-    runs, if there are runs of both.
+    One row for the paper, the author's logs, the owner of each repository that repeated both
+    arms, and our runs, if there are runs of both.
     """
     ends = pd.read_csv(ROOT / "data" / "author_results.csv").set_index("log")["final_accuracy"]
     rows = {
@@ -104,7 +104,7 @@ def compared(experiment: Experiment, runs: Runs) -> pd.DataFrame:
     others = others[others["place"] == "SC Fig. 1a"]
     for who, each in others.set_index("arm").groupby("who", sort=False)["accuracy"]:
         if len(each) == len(LOGS):
-            rows[who] = each.to_dict()
+            rows[who.partition("/")[0]] = each.to_dict()
     if all(runs.get(arm) for arm in LOGS):
         name = f"our runs, {network(experiment)}"
         rows[name] = {arm: Summary.of(runs[arm]).mean for arm in LOGS}
