@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from clr.papers import EXPERIMENTS, published, verdicts
+from clr.papers import published, verdicts
 from clr.papers.experiment import Experiment
 from clr.papers.verdicts import Summary
 from clr.printing import duration, percent
@@ -35,8 +35,6 @@ def not_run(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> str:
     if not missing:
         return f"{experiment.name}: all arms have runs"
     said = f"{experiment.name}: {len(missing)} of {len(experiment.arms)} arms are not run"
-    if experiment.name not in EXPERIMENTS:  # made in a notebook
-        return f"{said}; train=True runs them"
     return f"{said}; this runs them on {experiment.dataset}:\n{experiment.command()}"
 
 
