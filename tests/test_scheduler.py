@@ -320,6 +320,8 @@ def test_a_state_from_before_the_groups_were_saved():
             r"state_dict\['momentum'\]: lr_policy must be a cyclical policy .*; got Fixed",
         ),
         ({"momentum": 5}, r"state_dict\['momentum'\]: a policy must be a dictionary; got 5"),
+        ({"groups": 5}, r"state_dict\['groups'\] must be a list, .*; got 5"),
+        ({"groups": [5]}, r"state_dict\['groups'\] must hold a dictionary .*; got \[5\]"),
         ({"momentum": Fixed(0.9).to_dict()}, "momentum of the saved state is Fixed.* is None"),
     ],
 )

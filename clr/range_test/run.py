@@ -182,6 +182,8 @@ def lr_range_test(
     _check_functions({"loss": loss, "unpack": unpack}, optional=False)
     _check_functions({"metric": metric, "evaluate": evaluate, "reset": reset}, optional=True)
     _check_policy(policy)
+    if not isinstance(scaler, torch.amp.GradScaler | None):
+        raise TypeError(f"scaler must be a torch.amp.GradScaler; got {described(scaler)}")
     if greater_is_better is not None:
         checks.flag("greater_is_better", greater_is_better)
     if every is not None:
@@ -268,6 +270,10 @@ def _seeds(seeds: Iterable[int] | None) -> list[int | None]:
     """The seed of each run; numpy's seeds end at 2**32 - 1."""
     if seeds is None:
         return [None]
+    if not isinstance(seeds, Iterable):
+        raise TypeError(
+            f"seeds must be whole numbers, such as range(5); got {described(seeds)}"
+        )
     numbers = [checks.whole("seeds", seed, low=0, high=2**32 - 1) for seed in seeds]
     if not numbers:
         raise ValueError("seeds must hold at least one seed; got none")
