@@ -711,6 +711,23 @@ def test_bad_settings_are_refused(make, bad):
         make(**bad)
 
 
+def test_what_readme_says_of_torchs_schedulers():
+    used = optimizer()
+    CosineAnnealingLR(used, 10)
+    cyclic(used)
+    assert used.param_groups[0]["lr"] == 0.5  # the rate it had, and not 0.01
+    assert PolicyLR(used, POLICY).get_last_lr() == [0.01]
+    longer = one_cycle(optimizer(), 20)
+    longer.load_state_dict(one_cycle(optimizer(), 10).state_dict())
+    follow(longer, 9)
+    follow(longer, 1)
+    with pytest.raises(ValueError, match="10"):
+        longer.step()
+    past = one_cycle(optimizer(), 10, anneal_strategy="linear")
+    follow(past, 10)
+    assert past.get_last_lr()[0] < 0
+
+
 def test_exp_range_is_the_papers_and_not_torchs():
     paper = ExpRange(0.01, 0.1, 7, 0.9)
     theirs = follow(cyclic(optimizer(), mode="exp_range", gamma=0.9), 15)

@@ -278,9 +278,11 @@ def test_a_dot_per_task_and_a_line_per_finder():
         [
             ["design", "a", "bad", 0, 0.1, 0.5, 0.7],
             ["design", "a", "bad", 1, 0.1, 0.3, 0.5],
-            ["judged", "b", "bad", 0, 0.1, 1.0, 1.0],
+            ["again", "b", "bad", 0, 0.1, 1.0, 1.0],
+            ["again", "c", "bad", 0, 0.1, 0.4, 0.6],
             ["design", "a", "ours: peak", 0, 0.1, 0.0, 0.02],
-            ["judged", "b", "ours: peak", 0, 0.1, 0.02, 0.04],
+            ["judged", "d", "ours: peak", 0, 0.1, 0.0, 0.0],
+            ["again", "b", "ours: peak", 0, 0.1, 0.02, 0.04],
         ],
         columns=["part", "task", "finder", "seed", "rate", "constant", "triangle"],
     )
