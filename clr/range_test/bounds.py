@@ -59,7 +59,8 @@ class Bounds:
     """The bounds that a range test gives; None for a rate that it cannot give.
 
     `base_lr` and `max_lr` are for a cycle between them. `peak` is for a schedule that
-    falls from its highest rate, to 0 for example, or stays at it.
+    falls from its highest rate, to 0 for example, or stays at it; `max_lr` is often too high
+    there (data/finders.csv).
 
     `why` says how they were read, or why one is missing, and `caveat` what to keep in mind.
 
@@ -173,11 +174,11 @@ def _by_fall(lr: np.ndarray, rising: np.ndarray) -> Reading:
         smooth = smoothed(rising, window)
         fall = smooth[0] - smooth.min()
         if _clear(fall, rising[:EARLY], window):  # the low rates, at which little happens
-            fallen = smooth < smooth[0] - FALL * fall
+            fallen = smooth[: int(smooth.argmin()) + 1] < smooth[0] - FALL * fall
             why = (
                 "it only gets worse, so no base_lr; max_lr is where a tenth of the fall is done"
             )
-            return None, float(lr[max(0, int(np.argmax(fallen)) - 1)]), why
+            return None, float(lr[np.flatnonzero(~fallen)[-1]]), why
     return None, None, f"no rise above the noise (rows differ by {noise(rising):.2g} by chance)"
 
 

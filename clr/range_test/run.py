@@ -86,7 +86,15 @@ class RangeTest:
         read_off = read(self.curves, self.ended, self.watched, method, self.greater_is_better)
         if self.exponential is not None:
             rises = read_off.base_lr is not None
-            return replace(read_off, peak=bracket.peak(self.exponential, rises))
+            read_off = replace(read_off, peak=bracket.peak(self.exponential, rises))
+            if read_off.max_lr is None and read_off.peak is None:
+                fast = read([self.exponential], ["finished"], "train_loss", "loss", False)
+                if fast.base_lr is None and fast.max_lr is not None:
+                    caveat = (
+                        "On the exponential ramp before, the loss only gets worse, from about "
+                        f"{fast.max_lr:.2g} on: stay below it if the model is trained already."
+                    )
+                    return replace(read_off, caveat=caveat)
         return read_off
 
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:

@@ -83,6 +83,13 @@ def test_a_fall_that_ends_early_is_read_although_what_follows_is_ragged():
     assert "only gets worse" not in found.why
 
 
+def test_where_it_only_gets_worse_a_dip_before_the_fall_is_not_taken_for_it():
+    accuracy = 0.9 - np.interp(LR, [0.6, 1.0], [0.0, 0.5])
+    accuracy[20:24] = 0.8
+    bounds = test_of(accuracy).bounds()
+    assert bounds.base_lr is None and bounds.max_lr == pytest.approx(0.64, abs=0.02)
+
+
 def test_a_range_that_goes_far_beyond_max_lr_says_where_to_end():
     early = np.interp(LR, [0, 0.08], [0.1, 0.9])
     assert test_of(early).bounds().caveat.endswith("another test that ends at about 0.29.")
