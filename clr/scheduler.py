@@ -232,9 +232,15 @@ class PolicyLR(LRScheduler):
                 f"state_dict['lr'] must have one rate for each of the {n} parameter groups of "
                 f"the optimizer; the saved state has {len(lrs)}"
             )
+        groups = state.get("groups")
+        if not all(isinstance(each, Mapping) for each in _list("groups", groups or [])):
+            raise TypeError(
+                "state_dict['groups'] must hold a dictionary for each parameter group; got "
+                f"{checks.shown(groups)}"
+            )
         is_new, begun = self._is_new(state, iteration), iteration >= 0
         rates = self._at(iteration) if begun else [0.0] * n  # -1: waits in a SequentialLR
-        self._groups.resume(state.get("groups"), lrs, rates, is_new=is_new and begun)
+        self._groups.resume(groups or None, lrs, rates, is_new=is_new and begun)
         self.last_epoch, self._step_count = iteration, iteration + 1
         self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
         if begun and self._momenta:

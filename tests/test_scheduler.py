@@ -320,6 +320,8 @@ def test_a_state_from_before_the_groups_were_saved():
             r"state_dict\['momentum'\]: lr_policy must be a cyclical policy .*; got Fixed",
         ),
         ({"momentum": 5}, r"state_dict\['momentum'\]: a policy must be a dictionary; got 5"),
+        ({"groups": 5}, r"state_dict\['groups'\] must be a list, .*; got 5"),
+        ({"groups": [5]}, r"state_dict\['groups'\] must hold a dictionary .*; got \[5\]"),
         ({"momentum": Fixed(0.9).to_dict()}, "momentum of the saved state is Fixed.* is None"),
     ],
 )
@@ -707,6 +709,23 @@ def test_the_peak_is_reached(make):
 def test_bad_settings_are_refused(make, bad):
     with pytest.raises(ValueError):
         make(**bad)
+
+
+def test_what_readme_says_of_torchs_schedulers():
+    used = optimizer()
+    CosineAnnealingLR(used, 10)
+    cyclic(used)
+    assert used.param_groups[0]["lr"] == 0.5  # the rate it had, and not 0.01
+    assert PolicyLR(used, POLICY).get_last_lr() == [0.01]
+    longer = one_cycle(optimizer(), 20)
+    longer.load_state_dict(one_cycle(optimizer(), 10).state_dict())
+    follow(longer, 9)
+    follow(longer, 1)
+    with pytest.raises(ValueError, match="10"):
+        longer.step()
+    past = one_cycle(optimizer(), 10, anneal_strategy="linear")
+    follow(past, 10)
+    assert past.get_last_lr()[0] < 0
 
 
 def test_exp_range_is_the_papers_and_not_torchs():

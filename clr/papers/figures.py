@@ -302,29 +302,38 @@ def sensitivity(
 
 
 def finders(rows: pd.DataFrame, *, ax=None):
-    """The regret of each finder of the rate (`data/finders.csv`): a dot per task, best first.
+    """The regret of each finder of the rate (`data/finders.csv`): a dot per task.
 
-    A dot is the mean over the schedules and the seeds. It is filled for a task that judges, and
-    open for one on which our rule was chosen. A line marks the mean over the tasks.
+    A dot is the mean over the schedules and the seeds. It is filled for the tasks on which our
+    rule was judged in the end, half filled for those on which it was judged once and then
+    mended, and open for those on which it was chosen. A line marks the mean over the filled
+    ones, and the finder with the lowest mean comes first.
     """
     schedules = rows.columns[rows.columns.get_loc("rate") + 1 :]
     each = 100 * rows.groupby(["finder", "part", "task"])[list(schedules)].mean().mean(axis=1)
-    order = each.groupby("finder").mean().sort_values()
+    order = each[:, "again"].groupby("finder").mean().sort_values()
     if ax is None:
-        size = (7.2, 0.6 + 0.28 * len(order))
+        size = (7.2, 1.0 + 0.28 * len(order))
         _, ax = plt.subplots(figsize=size, layout="constrained")
+    parts = {
+        "again": ("full", "judged"),
+        "judged": ("left", "judged before, then mended"),
+        "design": ("none", "rule chosen on these"),
+    }
     for y, (finder, mean) in enumerate(order.items()):
         colour = colours.COLOURS["triangular"][0] if finder.startswith("ours") else PALE
         ax.plot([mean, mean], [y - 0.35, y + 0.35], color=colour, lw=3)
-        for part, filled in (("judged", colour), ("again", colour), ("design", "none")):
-            if part in each.loc[finder]:
-                dots = each.loc[finder, part]
-                style = {"mfc": filled, "mec": colour, "ms": 5, "clip_on": False, "zorder": 3}
-                ax.plot(dots, [y] * len(dots), "o", **style)
+        for part, (fill, label) in parts.items():
+            dots = each.loc[finder].get(part, pd.Series(dtype=float))
+            style = {"color": colour, "fillstyle": fill, "ms": 5, "clip_on": False, "zorder": 3}
+            ax.plot(dots, [y] * len(dots), "o", label="" if y else label, **style)
     ax.set_xscale("symlog", linthresh=1)
     ax.set(xlim=(0, 100), xticks=[0, 1, 10, 100], xticklabels=["0", "1", "10", "100"])
     ax.set(xlabel="share of the reachable rise that is lost, %", ylim=(len(order) - 0.5, -0.5))
     ax.set_yticks(range(len(order)), order.index)
+    ax.legend(
+        fontsize="small", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3
+    )
     return ax
 
 

@@ -28,6 +28,7 @@ WINDOWS = 5, 15  # rows in the running median: the second, where the noise hides
 START, SLOW = 0.25, 0.9  # shares of the whole rise, at which base_lr and max_lr are read
 FALL = 0.1  # the share of the rise that counts as a fall when it is lost
 LATE = 0.85  # a rise that goes on beyond this share of the rows has no visible end
+FIRST = 0.1  # the share of the rows in which max_lr depends much on the range's end
 FEWEST, EARLY = 10, 40  # rows that are needed, and from which the noise is measured at least
 # A rise counts from `NOISE` standard deviations of the mean of a window on. A curve of 50 to
 # 1,000 rows of independent noise rises by so much in one of 100 to 1,000 cases. A rise of less
@@ -58,7 +59,8 @@ class Bounds:
     """The bounds that a range test gives; None for a rate that it cannot give.
 
     `base_lr` and `max_lr` are for a cycle between them. `peak` is for a schedule that
-    falls from its highest rate, to 0 for example, or stays at it.
+    falls from its highest rate, to 0 for example, or stays at it; `max_lr` is often too high
+    there (data/finders.csv).
 
     `why` says how they were read, or why one is missing, and `caveat` what to keep in mind.
 
@@ -130,8 +132,10 @@ def _rise(rising: np.ndarray) -> tuple[np.ndarray, int, float, bool]:
         smooth = smoothed(rising, window)
         top = int(smooth.argmax())
         low = smooth[: top + 1].min()
-        before = rising[: max(top + window, EARLY)]  # behind the top it may be ragged
-        if clear := _clear(smooth[top] - low, before, window):
+        ends = [max(top + window, EARLY)]  # behind the top it may be ragged
+        if top >= FEWEST:
+            ends.append(top + 1)
+        if clear := any(_clear(smooth[top] - low, rising[:end], window) for end in ends):
             break
     return smooth, top, low, clear
 
@@ -164,15 +168,17 @@ def _by_rise(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
 
 def _by_fall(lr: np.ndarray, rising: np.ndarray) -> Reading:
     """max_lr alone, of a model that only gets worse: where a tenth of the fall has happened."""
-    for window in WINDOWS:
+    near = smoothed(rising)
+    gets_better = near.max() - near[0] > START * (near[0] - near.min())
+    for window in () if gets_better else WINDOWS:
         smooth = smoothed(rising, window)
         fall = smooth[0] - smooth.min()
         if _clear(fall, rising[:EARLY], window):  # the low rates, at which little happens
-            fallen = smooth < smooth[0] - FALL * fall
+            fallen = smooth[: int(smooth.argmin()) + 1] < smooth[0] - FALL * fall
             why = (
                 "it only gets worse, so no base_lr; max_lr is where a tenth of the fall is done"
             )
-            return None, float(lr[max(0, int(np.argmax(fallen)) - 1)]), why
+            return None, float(lr[np.flatnonzero(~fallen)[-1]]), why
     return None, None, f"no rise above the noise (rows differ by {noise(rising):.2g} by chance)"
 
 
@@ -326,17 +332,25 @@ def read(
     seeds = tuple((low, high) for low, high, _ in singly)
     peak = _median([_peak(c, e) for c, e in zip(curves, ended, strict=True)])
     bounds = Bounds(base, top, method, why, seeds, peak)
-    return replace(bounds, caveat=_caveat(bounds, int(curves[0]["iteration"].max())))
+    return replace(bounds, caveat=_caveat(bounds, curves[0]))
 
 
-def _caveat(bounds: Bounds, iterations: int) -> str:
+def _caveat(bounds: Bounds, curve: pd.DataFrame) -> str:
     """What matters most when these bounds are used."""
     if bounds.max_lr is None:
-        return "Look at the curve, plot(), before another test."
+        loss = (
+            "" if bounds.method.startswith("loss") else ", and read the loss, bounds('loss'),"
+        )
+        return f"Look at the curve, plot(){loss} before another test."
     widest = np.nanmax([1.0, *bounds.spread().values()])
     if widest > SPREAD:
         return f"The seeds' readings differ by a factor of {widest:.1f}: use more seeds."
+    if (curve["lr"] < bounds.max_lr).mean() < FIRST:
+        return (
+            "The range goes too far beyond max_lr, which depends on its end: make another test "
+            f"that ends at about {4 * bounds.max_lr:.2g}."
+        )
     return (
         "A longer ramp gives lower bounds (four times as long: about half). Use these for half "
-        f"cycles of about {iterations:,} iterations."
+        f"cycles of about {curve['iteration'].max():,} iterations."
     )

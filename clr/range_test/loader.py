@@ -6,6 +6,7 @@ import copy
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,10 +111,10 @@ def _parts(batches: object) -> list[Any]:
 def _of_generator(generator: Any) -> Callable[[], Any]:
     if isinstance(generator, np.random.Generator):
         bits = generator.bit_generator
-        return _call(setattr, bits, "state", bits.state)
+        return partial(setattr, bits, "state", bits.state)
     if isinstance(generator, random.Random):
-        return _call(generator.setstate, generator.getstate())
-    return _call(generator.set_state, generator.get_state())
+        return partial(generator.setstate, generator.getstate())
+    return partial(generator.set_state, generator.get_state())
 
 
 def _of_attributes(part: object) -> Iterator[Callable[[], Any]]:
@@ -131,11 +132,7 @@ def _content(value: Any) -> Callable[[], Any]:
         fill = value.extend if isinstance(value, list | deque) else value.update
         return lambda: (value.clear(), fill(saved))
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
-        return _call(np.copyto, value, value.copy())
+        return partial(np.copyto, value, value.copy())
     if isinstance(value, Tensor) and value.ndim == 1 and not value.is_floating_point():
-        return _call(value.copy_, value.clone())
+        return partial(value.copy_, value.clone())
     return lambda: None
-
-
-def _call(function: Callable, *arguments: Any) -> Callable[[], Any]:
-    return lambda: function(*arguments)

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import random
 from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def restored(
     if optimizer is not None:
         undo += _of_optimizer(optimizer, restore_to)
     if scaler is not None:
-        undo.append(_call(scaler.load_state_dict, copy.deepcopy(scaler.state_dict())))
+        undo.append(partial(scaler.load_state_dict, copy.deepcopy(scaler.state_dict())))
     undo += kept(batches)
     try:
         for parameter in model.parameters():
@@ -58,10 +59,6 @@ def first_of(batches: Iterable) -> Any:
     finally:
         for action in undo:
             action()
-
-
-def _call(function: Callable, *arguments: Any) -> Callable[[], Any]:
-    return lambda: function(*arguments)
 
 
 def _kept(value: Any, device: torch.device | str | None) -> Callable[[], Any]:
@@ -97,12 +94,12 @@ def _of_model(
     model: nn.Module, device: torch.device | str | None
 ) -> Iterator[Callable[[], Any]]:
     for module in model.modules():
-        yield _call(setattr, module, "training", module.training)
+        yield partial(setattr, module, "training", module.training)
         yield _dictionary(module._parameters, device)
         yield _dictionary(module._buffers, device)
     for parameter in model.parameters():
-        yield _call(setattr, parameter, "grad", parameter.grad)
-        yield _call(parameter.requires_grad_, parameter.requires_grad)
+        yield partial(setattr, parameter, "grad", parameter.grad)
+        yield partial(parameter.requires_grad_, parameter.requires_grad)
 
 
 def _of_optimizer(
@@ -122,8 +119,8 @@ def _of_optimizer(
 
 
 def _of_random_states() -> Iterator[Callable[[], Any]]:
-    yield _call(random.setstate, random.getstate())
-    yield _call(np.random.set_state, np.random.get_state())
-    yield _call(torch.set_rng_state, torch.get_rng_state())
+    yield partial(random.setstate, random.getstate())
+    yield partial(np.random.set_state, np.random.get_state())
+    yield partial(torch.set_rng_state, torch.get_rng_state())
     if torch.cuda.is_available():
-        yield _call(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+        yield partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())

@@ -86,7 +86,15 @@ class RangeTest:
         read_off = read(self.curves, self.ended, self.watched, method, self.greater_is_better)
         if self.exponential is not None:
             rises = read_off.base_lr is not None
-            return replace(read_off, peak=bracket.peak(self.exponential, rises))
+            read_off = replace(read_off, peak=bracket.peak(self.exponential, rises))
+            if read_off.max_lr is None and read_off.peak is None:
+                fast = read([self.exponential], ["finished"], "train_loss", "loss", False)
+                if fast.base_lr is None and fast.max_lr is not None:
+                    caveat = (
+                        "On the exponential ramp before, the loss only gets worse, from about "
+                        f"{fast.max_lr:.2g} on: stay below it if the model is trained already."
+                    )
+                    return replace(read_off, caveat=caveat)
         return read_off
 
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:
@@ -182,6 +190,8 @@ def lr_range_test(
     _check_functions({"loss": loss, "unpack": unpack}, optional=False)
     _check_functions({"metric": metric, "evaluate": evaluate, "reset": reset}, optional=True)
     _check_policy(policy)
+    if not isinstance(scaler, torch.amp.GradScaler | None):
+        raise TypeError(f"scaler must be a torch.amp.GradScaler; got {described(scaler)}")
     if greater_is_better is not None:
         checks.flag("greater_is_better", greater_is_better)
     if every is not None:
@@ -268,6 +278,10 @@ def _seeds(seeds: Iterable[int] | None) -> list[int | None]:
     """The seed of each run; numpy's seeds end at 2**32 - 1."""
     if seeds is None:
         return [None]
+    if not isinstance(seeds, Iterable):
+        raise TypeError(
+            f"seeds must be whole numbers, such as range(5); got {described(seeds)}"
+        )
     numbers = [checks.whole("seeds", seed, low=0, high=2**32 - 1) for seed in seeds]
     if not numbers:
         raise ValueError("seeds must hold at least one seed; got none")

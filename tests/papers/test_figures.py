@@ -183,15 +183,21 @@ def test_a_dot_per_task_and_a_line_per_finder():
         [
             ["design", "a", "bad", 0, 0.1, 0.5, 0.7],
             ["design", "a", "bad", 1, 0.1, 0.3, 0.5],
-            ["judged", "b", "bad", 0, 0.1, 1.0, 1.0],
+            ["again", "b", "bad", 0, 0.1, 1.0, 1.0],
+            ["again", "c", "bad", 0, 0.1, 0.4, 0.6],
             ["design", "a", "ours: peak", 0, 0.1, 0.0, 0.02],
-            ["judged", "b", "ours: peak", 0, 0.1, 0.02, 0.04],
+            ["judged", "d", "ours: peak", 0, 0.1, 0.0, 0.0],
+            ["again", "b", "ours: peak", 0, 0.1, 0.02, 0.04],
         ],
         columns=["part", "task", "finder", "seed", "rate", "constant", "triangle"],
     )
     ax = figures.finders(rows)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["ours: peak", "bad"]
     lines = [line for line in ax.lines if line.get_marker() == "None"]
-    assert [line.get_xdata()[0] for line in lines] == pytest.approx([2.0, 75.0])
-    dots = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
-    assert dots == pytest.approx([3.0, 1.0, 100.0, 50.0])
+    assert [line.get_xdata()[0] for line in lines] == pytest.approx([3.0, 75.0])
+    dots = {}  # per part
+    for line in ax.lines:
+        if line.get_marker() == "o":
+            dots.setdefault(line.get_fillstyle(), []).extend(line.get_xdata())
+    assert dots["full"] == pytest.approx([3.0, 100.0, 50.0])
+    assert dots["left"] == [0.0] and dots["none"] == pytest.approx([1.0, 50.0])

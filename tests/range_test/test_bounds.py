@@ -69,6 +69,33 @@ def test_a_peak_before_a_collapse_is_not_taken_for_the_end_of_the_rise():
     assert 0.2 < base < top < 0.3
 
 
+def ragged(turn):
+    """A loss that falls up to row `turn`, and is ragged and far higher behind it."""
+    behind = 3.0 + np.abs(np.random.default_rng(0).normal(0, 3, 101))
+    falling = 2.3 - 1.5 / (1 + np.exp(4 - 10 * np.arange(101) / turn))
+    return np.where(np.arange(101) > turn, behind, falling)
+
+
+def test_a_fall_that_ends_early_is_read_although_what_follows_is_ragged():
+    found = test_of(ragged(14), loss=ragged(14)).bounds("loss")
+    assert 0.02 < found.base_lr < found.max_lr < 0.15
+    found = test_of(ragged(6), loss=ragged(6)).bounds("loss")
+    assert "only gets worse" not in found.why
+
+
+def test_where_it_only_gets_worse_a_dip_before_the_fall_is_not_taken_for_it():
+    accuracy = 0.9 - np.interp(LR, [0.6, 1.0], [0.0, 0.5])
+    accuracy[20:24] = 0.8
+    bounds = test_of(accuracy).bounds()
+    assert bounds.base_lr is None and bounds.max_lr == pytest.approx(0.64, abs=0.02)
+
+
+def test_a_range_that_goes_far_beyond_max_lr_says_where_to_end():
+    early = np.interp(LR, [0, 0.08], [0.1, 0.9])
+    assert test_of(early).bounds().caveat.endswith("another test that ends at about 0.29.")
+    assert "another test" not in test_of(curve(0.2, 0.7)).bounds().caveat
+
+
 def test_the_loss_gives_one_rate():
     loss = np.interp(LR, [0.2, 0.3, 0.6, 1.0], [2.3, 1.0, 0.5, 3.0])
     bounds = test_of(curve(0.2, 0.7), loss=loss).bounds("loss steepest")

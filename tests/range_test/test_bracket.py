@@ -1,6 +1,7 @@
 """The range test without a policy: the rates of interest are found, whatever they are."""
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from clr.range_test import COLUMNS, Bounds, lr_range_test
+from clr.range_test import COLUMNS, Bounds, RangeTest, lr_range_test
 from clr.range_test.bracket import STEPS, peak, turn
 
 F = nn.functional
@@ -102,6 +103,16 @@ def test_labels_that_cannot_be_learned_give_no_rate():
     bounds = run(nn.Linear(8, 2), x, y, F.cross_entropy, torch.optim.SGD).bounds()
     assert (bounds.base_lr, bounds.max_lr, bounds.peak) == (None, None, None)
     assert bounds.why.startswith("no rise above the noise")
+
+
+def test_a_model_that_is_trained_already_is_told_from_where_on_it_gets_worse():
+    noise = np.random.default_rng(0).normal(0, 0.01, 270)
+    flat = slow(0.1 + noise[170:]).assign(lr=np.linspace(0, 0.1, 101))
+    worse = slow(0.1 + noise[:170] + np.geomspace(1e-6, 1.0, 170))
+    bounds = RangeTest([flat], ["finished"], None, worse).bounds()
+    assert (bounds.base_lr, bounds.max_lr, bounds.peak) == (None, None, None)
+    said = re.search(r"only gets worse, from about (\S+) on: stay below", str(bounds))
+    assert 0.1 < float(said[1]) < 0.5
 
 
 def test_a_loss_that_is_nan_from_the_start_gives_no_rate_and_says_so():

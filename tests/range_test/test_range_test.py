@@ -340,6 +340,8 @@ def test_it_stops_when_the_loss_has_grown():
         ("metric", "accuracy"),
         ("reset", torch.nn.Linear),
         ("loss", None),
+        ("seeds", 5),
+        ("scaler", 2.0**16),
     ],
 )
 def test_what_is_not_of_the_right_kind_is_named(argument, value):
