@@ -181,8 +181,8 @@ def histories(
 def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 3):
     """`histories` of several groups of arms, one panel per group, on common axes.
 
-    At most `columns` panels stand side by side. A group without runs has a panel that says so. The
-    legend, above the panels, has the arms of all groups, and an arm looks the same in each.
+    At most `columns` panels stand side by side. A group without runs has a panel that says so.
+    The legend, above the panels, has the arms of all groups, and an arm looks the same in each.
     Returns the axes, one per group. ValueError without groups.
     """
     if not groups:
