@@ -13,7 +13,6 @@ from math import isnan, log2, nan
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from clr.papers.verdicts import Summary, interval, verdict
 from clr.runs import Run
@@ -149,6 +148,8 @@ class LiesIn:
         That is inside, if the exact 95 % interval of the share of windows that contain it is
         above one half, outside, if it is below, else undecided.
         """
+        from scipy import stats  # takes half a second to import
+
         found = [low <= rate <= high for low, high in curves[self.arm].windows]
         share = stats.binomtest(sum(found), len(found)).proportion_ci()
         word = "inside" if share.low > 0.5 else "outside" if share.high < 0.5 else "undecided"

@@ -24,6 +24,7 @@ from contextlib import closing, suppress
 
 import torch
 
+from clr import checks
 from clr.paths import ROOT
 from clr.printing import duration
 from clr.runs.store import Locked, Store, load_once
@@ -78,13 +79,10 @@ def check(datasets: Collection[str], device: str | None):
     neither found nor downloaded. The error is then raised once, on the machine that trains the
     runs, and before the first one starts.
     """
-    if device is not None and device != "cpu":
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(device.partition(":")[2] or 0) >= found:
-            gpus = f"cuda:0 to cuda:{found - 1}" if found else "none"
-            raise ValueError(
-                f"device must be cpu or a GPU that PyTorch finds here ({gpus}); got {device!r}"
-            )
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    checks.one_of("device", device or "cpu", devices)
     for name in datasets:
         if not Source.parse(name).embedded:
             load_once(name)
