@@ -96,8 +96,7 @@ def attempt(
     With `wait`, a run that another worker trains is waited for.
     """
     try:
-        data = load_once(config.dataset)
-        run = store.train(config, data=data, device=device, progress=progress, wait=wait)
+        run = store.train(config, device=device, progress=progress, wait=wait)
     except Locked:
         return None
     except Exception as error:

@@ -87,10 +87,6 @@ class Source:
         """The number of classes; None for an image folder, where it depends on the folder."""
         return {"cifar100": 100, "text": 256, "folder": None}.get(self.kind, 10)
 
-    def here(self) -> bool:
-        """False for an image folder that has no train/, True for every other source."""
-        return self.folder is None or (self.folder / "train").is_dir()
-
     def load(self) -> Dataset:
         """The data set.
 
