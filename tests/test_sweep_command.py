@@ -112,9 +112,9 @@ def test_a_gpu_that_is_not_there_is_named_beside_those_that_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for there in (None, "cpu", "cuda", "cuda:0", "cuda:1"):
-        sweep.check(["digits"], there)
+        sweep.require(["digits"], there)
     with pytest.raises(ValueError, match="one of cpu, cuda, cuda:0, cuda:1; got 'cuda:2'"):
-        sweep.check(["digits"], "cuda:2")
+        sweep.require(["digits"], "cuda:2")
 
 
 def test_a_data_set_that_cannot_be_downloaded_is_said_once(

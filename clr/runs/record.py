@@ -161,7 +161,7 @@ def save(training: Training, folder: Path, seconds: float, commit: str | None) -
         "ended": training.ended,
         **final,
         "history_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "provenance": provenance.of(seconds, str(training.device), commit),
+        "provenance": provenance.stamp(seconds, str(training.device), commit),
         "history": text.splitlines(),
     }
     name = run_name(config, data.fingerprint)
