@@ -20,10 +20,10 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the command line; it sets `command` to the function to call."""
     top = argparse.ArgumentParser("python -m clr", description=__doc__, allow_abbrev=False)
     commands = top.add_subparsers(title="commands", required=True)
-    _run_options(_command(commands, run))
-    _sweep_options(_command(commands, sweep))
-    _claims_options(_command(commands, claims))
-    _bench_options(_command(commands, bench))
+    _run_options(_command(commands, run).add_argument)
+    _sweep_options(_command(commands, sweep).add_argument)
+    _claims_options(_command(commands, claims).add_mutually_exclusive_group().add_argument)
+    _bench_options(_command(commands, bench).add_argument)
     return top
 
 
@@ -65,8 +65,7 @@ def run(asked: argparse.Namespace) -> int:
     )
 
 
-def _run_options(command: argparse.ArgumentParser):
-    add = command.add_argument
+def _run_options(add: Callable):
     add(
         "--params",
         default="quick",
@@ -135,8 +134,7 @@ def sweep(asked: argparse.Namespace) -> int:
         return 130
 
 
-def _sweep_options(command: argparse.ArgumentParser):
-    add = command.add_argument
+def _sweep_options(add: Callable):
     add("--experiment", **SEVERAL, metavar="NAME", help="only these of those that --list shows")
     add("--arms", **SEVERAL, metavar="ARM", help="only these arms, in this order")
     add("--seeds", type=_count, metavar="N", help="runs per arm (default: as many as planned)")
@@ -202,8 +200,7 @@ def claims(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _claims_options(command: argparse.ArgumentParser):
-    add = command.add_mutually_exclusive_group().add_argument
+def _claims_options(add: Callable):
     add("--json", action="store_true", help="print JSON, with unformatted numbers")
     add("--markdown", action="store_true", help="as tables in Markdown")
     add("--readme", action="store_true", help="update README.md and its figure")
@@ -223,8 +220,7 @@ def bench(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_options(command: argparse.ArgumentParser):
-    add = command.add_argument
+def _bench_options(add: Callable):
     add("--against", **SEVERAL, metavar="NAME", help="also measure fastai, lightning")
     add("--rounds", type=_count, default=7, metavar="N", help="rounds, in turns (default 7)")
 

@@ -177,8 +177,6 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
         low, high = (
             float(2 ** np.mean(np.log2(each))) for each in zip(*curve.windows, strict=True)
         )
-        many = len(curve.widths) > 1
-        spread = f" ± {np.std(curve.widths, ddof=1):.1f}" if many else ""
         rows.append(
             {
                 "schedule": name,
@@ -187,7 +185,7 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
                 "at half of it": _change(curve, curve.chosen / 2),
                 "at twice of it": _change(curve, curve.chosen * 2),
                 "window": f"{low:.4f} to {high:.4f}",
-                "width, octaves": f"{np.mean(curve.widths):.1f}{spread}",
+                "width, octaves": Summary(tuple(curve.widths)).text(times=1),
                 "n": len(curve.widths),
                 "diverged": sum(curve.diverged),
             }

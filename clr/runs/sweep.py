@@ -48,9 +48,9 @@ def run(
     One run at a time is trained in this process. For more at a time, `jobs` workers are
     started, or the workers of a dask scheduler are used, whose address is `scheduler`. At
     KeyboardInterrupt the workers first save their runs (on a cluster they finish them); a
-    second one kills them. Raises what `require` raises and, with a scheduler, ImportError without
-    the `cluster` extra, ValueError for a bad address, OSError if nothing answers there or if
-    the scheduler goes away.
+    second one kills them. Raises what `require` raises and, with a scheduler, ImportError
+    without the `cluster` extra, ValueError for a bad address, OSError if nothing answers there
+    or if the scheduler goes away.
     """
     todo = [config for _, config in configs]
     datasets = sorted({config.dataset for config in todo})

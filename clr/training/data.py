@@ -298,14 +298,13 @@ def _listed(source: Source, part: str, left_out: list[Path]) -> list[tuple[Path,
         if not images:
             raise ValueError(f"dataset 'folder:{source.folder}' has no image in {each}")
         left_out += sorted(set(files) - set(images))
-        found += [(file, each.name) for file in sorted(images, key=_by_folder)]
+        found += [
+            (file, each.name)
+            for file in sorted(images, key=lambda file: (str(file.parent), file.name))
+        ]
     if not found:
         raise ValueError(f"dataset 'folder:{source.folder}' has no class in {part}/")
     return found
-
-
-def _by_folder(file: Path) -> tuple[str, str]:
-    return str(file.parent), file.name
 
 
 def _decode(files: list[Path]) -> np.ndarray:
