@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -21,10 +20,10 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the command line; it sets `command` to the function to call."""
     top = argparse.ArgumentParser("python -m clr", description=__doc__, allow_abbrev=False)
     commands = top.add_subparsers(title="commands", required=True)
-    _run_options(_command(commands, run))
-    _sweep_options(_command(commands, sweep))
-    _claims_options(_command(commands, claims))
-    _bench_options(_command(commands, bench))
+    _run_options(_command(commands, run).add_argument)
+    _sweep_options(_command(commands, sweep).add_argument)
+    _claims_options(_command(commands, claims).add_mutually_exclusive_group().add_argument)
+    _bench_options(_command(commands, bench).add_argument)
     return top
 
 
@@ -48,12 +47,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _device(text: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N; got {text!r}")
-    return text
-
-
 def run(asked: argparse.Namespace) -> int:
     """Run the notebooks and write their pages to results/.
 
@@ -72,8 +65,7 @@ def run(asked: argparse.Namespace) -> int:
     )
 
 
-def _run_options(command: argparse.ArgumentParser):
-    add = command.add_argument
+def _run_options(add: Callable):
     add(
         "--params",
         default="quick",
@@ -142,14 +134,13 @@ def sweep(asked: argparse.Namespace) -> int:
         return 130
 
 
-def _sweep_options(command: argparse.ArgumentParser):
-    add = command.add_argument
+def _sweep_options(add: Callable):
     add("--experiment", **SEVERAL, metavar="NAME", help="only these of those that --list shows")
     add("--arms", **SEVERAL, metavar="ARM", help="only these arms, in this order")
     add("--seeds", type=_count, metavar="N", help="runs per arm (default: as many as planned)")
     add("--dataset", metavar="NAME", help="another data set than the experiment's own")
     add("--jobs", type=_count, default=1, metavar="N", help="runs at a time (default 1)")
-    add("--device", type=_device, help="cpu or cuda (default: a GPU if there is one)")
+    add("--device", help="cpu or cuda (default: a GPU if there is one)")
     add("--scheduler", metavar="tcp://HOST:PORT", help="train on a dask scheduler's workers")
     add("--record", action="store_true", help="write records to data/runs, to be committed")
     add("--list", action="store_true", help="only list the runs, and which are recorded")
@@ -209,8 +200,7 @@ def claims(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _claims_options(command: argparse.ArgumentParser):
-    add = command.add_mutually_exclusive_group().add_argument
+def _claims_options(add: Callable):
     add("--json", action="store_true", help="print JSON, with unformatted numbers")
     add("--markdown", action="store_true", help="as tables in Markdown")
     add("--readme", action="store_true", help="update README.md and its figure")
@@ -230,8 +220,7 @@ def bench(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_options(command: argparse.ArgumentParser):
-    add = command.add_argument
+def _bench_options(add: Callable):
     add("--against", **SEVERAL, metavar="NAME", help="also measure fastai, lightning")
     add("--rounds", type=_count, default=7, metavar="N", help="rounds, in turns (default 7)")
 

@@ -243,7 +243,6 @@ def test_ctrl_c_is_not_lost_while_a_kernel_starts(notebooks, tmp_path, seconds):
         (["run", "--only", "--jobs", "2"], "--only: expected at least one argument"),
         (["run", "03"], "unrecognized arguments: 03"),
         (["run", "--param", "quick"], "unrecognized arguments: --param quick"),
-        (["sweep", "--device", "gpu"], "must be cpu, cuda or cuda:N; got 'gpu'"),
         (["claims", "--json", "--readme"], "--readme: not allowed with argument --json"),
         (["bench", "--rounds", "-1"], "--rounds: must be a whole number, at least 1; got '-1'"),
         (["train"], "invalid choice: 'train' (choose from"),

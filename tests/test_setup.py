@@ -105,6 +105,14 @@ def test_no_merge_is_half_done():
     assert found.stdout == "", "these files hold the marks of a merge"
 
 
+def test_the_page_about_the_tests_names_only_files_that_exist():
+    named = re.findall(r"[\w/*]+\.(?:py|ipynb)\b", (ROOT / "tests" / "README.md").read_text())
+    assert len(named) > 10
+    for name in named:
+        found = ROOT.glob(name) if "/" in name else (ROOT / "tests").rglob(name)
+        assert any(found), name
+
+
 def test_make_alone_prints_help():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0

@@ -188,18 +188,19 @@ def run(
     out: Path = ROOT / "results",
     given: Sequence[tuple[str, str]] = (),
 ) -> int:
-    """Run the notebooks; 0 when all were executed, 1 when one failed, 2 when nothing was run.
+    """Run the notebooks; 0 when all were executed, 1 when one failed, 130 when stopped.
 
     `params` is a folder of notebooks/params; `only` holds the beginnings of the wanted
     notebooks' names (none: all of them); `jobs` run at a time; results go to a folder in `out`.
-    `given` are parameters that replace those of the files: (name, value as YAML).
+    `given` are parameters that replace those of the files: (name, value as YAML). Raises
+    ValueError, and runs nothing, if something that was asked for does not exist, is not of its
+    type, or if the results cannot be written.
     """
     try:
         tasks = _tasks(params, only, given)
-        folder = _results(out, params, given)
-    except (ValueError, yaml.YAMLError) as error:
-        print(f"clr run: {error}", file=sys.stderr)
-        return 2
+    except yaml.YAMLError as error:
+        raise ValueError(f"a parameter is not YAML: {error}") from error
+    folder = _results(out, params, given)
     start = time.monotonic()
     print(f"{len(tasks)} notebooks, parameters '{params}', {jobs} at a time", flush=True)
     # each job gets its share of the cores; kernels inherit the environment

@@ -15,7 +15,6 @@ from clr.policies import Decay, Fixed, Policy, RangeRamp, Stages, Triangular, ha
 
 T = 800
 RATES = tuple(0.0005 * 2**k for k in range(5))  # peak rates
-MARGIN = 0.02  # nats per byte
 SHORT, LONG = 0.05, 0.25  # warm-up, as a fraction of the run
 _LENGTHS = (T // 4, T // 2, 3 * T // 4, 2 * T)  # for which linear is tuned, too
 _SETTINGS = {
@@ -52,8 +51,11 @@ def hold_and_fall(n: int, up: int) -> Maker:
     )
 
 
-def _restarts(up: int, *lengths: int) -> Maker:
-    """Cosines that fall to 0, one after another (SGDR); a rise before the first."""
+def cosines(up: int, *lengths: int) -> Maker:
+    """Cosines that fall to 0, one after another (SGDR), with a rise before the first one.
+
+    `lengths` has one length per cosine; the rise of `up` iterations is part of the first.
+    """
     first, *others = lengths
 
     def make(peak: float) -> Policy:
@@ -68,7 +70,7 @@ def _with_warm_up(warm_up: float) -> dict[str, Maker]:
     return {
         "constant": lambda peak: _rises(peak, up, (Fixed(peak), T - up)),
         "linear": linear(T, warm_up),
-        "cosine": lambda peak: _rises(peak, up, (Decay(0.0, peak, T - up, wave=hann), T - up)),
+        "cosine": cosines(up, T),
         "hold and fall": hold_and_fall(T, up),
     }
 
@@ -79,7 +81,7 @@ CYCLES: dict[str, Maker] = {
     "one cycle": lambda peak: Triangular(0.0, peak, T // 2),
     "two cycles to 0": lambda peak: Triangular(0.0, peak, T // 4),
     "two cycles to a sixth": lambda peak: Triangular(peak / 6, peak, T // 4),
-    "SGDR": _restarts(_UP, T // 7, 2 * T // 7 + 1, T - T // 7 - 2 * T // 7 - 1),
+    "SGDR": cosines(_UP, T // 7, 2 * T // 7 + 1, T - T // 7 - 2 * T // 7 - 1),
 }
 SCHEDULES: dict[str, Maker] = {
     **{
@@ -131,12 +133,6 @@ RATES_OF_AGAIN = Experiment(
 )
 
 
-def _known(rates: Mapping[str, float], warm_ups: Mapping[str, float]) -> dict[str, Maker]:
-    """The eight schedules of T iterations, each with its chosen warm-up."""
-    chosen = {name: SCHEDULES[f"{name}, {warm_ups[name]:.0%} warm-up"] for name in WARMED}
-    return chosen | CYCLES
-
-
 def _ready(*at: int) -> list[int]:
     """The lengths of branches of one hold-and-fall trunk that are ready after `at` iterations.
 
@@ -157,23 +153,22 @@ def again(rates: Mapping[str, float], warm_ups: Mapping[str, float]) -> Experime
     `warm_ups` the chosen warm-up of each name in `WARMED`. Both come from the validation losses
     of `RATES_OF_AGAIN`, and from nothing else.
     """
-
-    def rate(name: str) -> float:
-        return rates[f"{name}, {warm_ups[name]:.0%} warm-up" if name in WARMED else name]
-
-    known = _known(rates, warm_ups)
+    chosen = {name: f"{name}, {warm_ups[name]:.0%} warm-up" for name in WARMED}
+    names = chosen | {name: name for name in CYCLES}  # in `SCHEDULES`
+    known = {name: SCHEDULES[each] for name, each in names.items()}
+    rate = {name: rates[each] for name, each in names.items()}
     trunk = rates[f"hold and fall, {SHORT:.0%} warm-up"]
     branches = dict(zip(("T/4", "T/2", "T"), _ready(T // 4, T // 2, T), strict=True))
     branches["3T/4"] = _ready(T // 4, T // 2, 3 * T // 4)[-1]
-    peak, up = rate("linear"), round(warm_ups["linear"] * T)
+    peak, up = rate["linear"], round(warm_ups["linear"] * T)
     resumed = 2 * T - T // 5  # a trunk that gave T iterations loses its first fall
     arms = {
-        **{name: Arm(maker(rate(name)), T) for name, maker in known.items()},
+        **{name: Arm(maker(rate[name]), T) for name, maker in known.items()},
         **{
-            f"{name}, twice its rate": Arm(known[name](2 * rate(name)), T)
+            f"{name}, twice its rate": Arm(known[name](2 * rate[name]), T)
             for name in ("linear", "one cycle", "two cycles to 0")
         },
-        "SGDR, 1 : 1 : 2": Arm(_restarts(_UP, T // 4, T // 4, T // 2)(rate("SGDR")), T),
+        "SGDR, 1 : 1 : 2": Arm(cosines(_UP, T // 4, T // 4, T // 2)(rate["SGDR"]), T),
         **{f"branch, {at}": Arm(hold_and_fall(n, _UP)(trunk), n) for at, n in branches.items()},
         **{tuned(n): Arm(linear(n, LONG)(rates[tuned(n)]), n) for n in _LENGTHS},
         "re-warmed": Arm(Triangular(0.0, peak, up, stepsize_down=T - up), 2 * T),
@@ -207,7 +202,7 @@ def again(rates: Mapping[str, float], warm_ups: Mapping[str, float]) -> Experime
 
 
 def _ours(sentence: str, **more) -> Claim:
-    return claim(sentence, margin=MARGIN, **more)
+    return claim(sentence, margin=0.02, **more)  # nats per byte
 
 
 def _at_twice(cycle: str, **more) -> Claim:

@@ -30,9 +30,6 @@ def of(experiment: Experiment) -> pd.DataFrame:
     """
     rows = numbers()
     rows = rows[(rows["experiment"] == experiment.name) & rows["arm"].isin(experiment.arms)]
-    if twice := sorted(rows["arm"][rows["arm"].duplicated()]):
-        raise ValueError(
-            f"{PUBLISHED.name} must have one number per arm; {experiment.name} has several for "
-            f"{', '.join(twice)}"
-        )
+    if not rows["arm"].is_unique:
+        raise ValueError(f"{PUBLISHED} must have one number per arm of {experiment.name}")
     return rows.set_index("arm")

@@ -61,11 +61,9 @@ def _planned() -> dict[tuple, list[tuple[Experiment, str]]]:
 
 
 def _key(config: RunConfig) -> tuple:
-    return tuple(value for name, value in _values(config).items() if name != "dataset")
-
-
-def _values(config: RunConfig) -> dict[str, object]:
-    return {field.name: getattr(config, field.name) for field in fields(config)}
+    return tuple(
+        getattr(config, each.name) for each in fields(config) if each.name != "dataset"
+    )
 
 
 def arms_of(run: Run) -> list[tuple[Experiment, str]]:
@@ -126,10 +124,6 @@ def _curve(run: Run) -> tuple[list[int], list[int], str]:
     return tests["iteration"].to_numpy()[rows].tolist(), scaled.tolist(), measure
 
 
-def _first_line(about: str) -> str:
-    return about.partition("\n")[0].replace("`", "")
-
-
 def _result(run: Run, measure: str) -> str:
     """How a run ended, as text."""
     if run.diverged or measure == "accuracy":
@@ -181,7 +175,10 @@ def content(runs: Iterable[Run]) -> dict:
             }
         )
     names = dict.fromkeys(name for name, _ in arms)
-    abouts = {each.name: _first_line(each.about) for each in EXPERIMENTS.values()}
+    abouts = {
+        name: each.about.partition("\n")[0].replace("`", "")
+        for name, each in EXPERIMENTS.items()
+    }
     keys = list(rows[0]) if rows else []
     return {
         "experiments": [[n, abouts.get(n, "Runs that the notebooks trained.")] for n in names],

@@ -13,7 +13,6 @@ from math import isnan, log2, nan
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from clr.papers.verdicts import Summary, interval, verdict
 from clr.runs import Run
@@ -149,6 +148,8 @@ class LiesIn:
         That is inside, if the exact 95 % interval of the share of windows that contain it is
         above one half, outside, if it is below, else undecided.
         """
+        from scipy import stats  # takes half a second to import
+
         found = [low <= rate <= high for low, high in curves[self.arm].windows]
         share = stats.binomtest(sum(found), len(found)).proportion_ci()
         word = "inside" if share.low > 0.5 else "outside" if share.high < 0.5 else "undecided"
@@ -176,8 +177,6 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
         low, high = (
             float(2 ** np.mean(np.log2(each))) for each in zip(*curve.windows, strict=True)
         )
-        many = len(curve.widths) > 1
-        spread = f" ± {np.std(curve.widths, ddof=1):.1f}" if many else ""
         rows.append(
             {
                 "schedule": name,
@@ -186,7 +185,7 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
                 "at half of it": _change(curve, curve.chosen / 2),
                 "at twice of it": _change(curve, curve.chosen * 2),
                 "window": f"{low:.4f} to {high:.4f}",
-                "width, octaves": f"{np.mean(curve.widths):.1f}{spread}",
+                "width, octaves": Summary(tuple(curve.widths)).text(times=1),
                 "n": len(curve.widths),
                 "diverged": sum(curve.diverged),
             }

@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from clr.papers.again import at_rate, cosines, hold_and_fall, linear
 from clr.papers.experiment import AFTER, KNOWN, Arm, Claim, Experiment, claim
 from clr.papers.sensitivity import Curve, LiesIn, Wider
-from clr.policies import Decay, Fixed, Policy, RangeRamp, Stages, Step, Triangular, hann
+from clr.policies import Decay, Fixed, Policy, Stages, Step, Triangular, hann
 from clr.runs import Run
 
 _N, _PEAK = 4000, 0.006
@@ -104,11 +105,6 @@ def schedules(iterations: int) -> dict[str, Callable[[float], Policy]]:
     }
 
 
-def at_rate(schedule: str, rate: float) -> str:
-    """The name of the arm that has this schedule with this peak rate."""
-    return f"{schedule}, {rate:g}"
-
-
 def over_rates(names: Sequence[str], rates: Sequence[float], iterations: int) -> dict[str, Arm]:
     """An arm for each of these schedules at each of these peak rates."""
     makers = schedules(iterations)
@@ -157,7 +153,13 @@ def chosen(curves: Mapping[str, Curve]) -> tuple[dict[str, float], str]:
     return {name: curve.chosen for name, curve in curves.items()}, max(CYCLES, key=best)
 
 
-_VALIDATED = {"validation_images": 5000, "test_every": 1000}
+_VALIDATED = {  # 5,000 of the 50,000 images choose the rate
+    "paper": "ours",
+    "dataset": "cifar10",
+    "epoch": 450,
+    "settings": {"validation_images": 5000, "test_every": 1000},
+}
+_CHOSEN = _VALIDATED | {"seeds": 5, "first_seed": 3}  # other seeds than those that chose it
 
 SENSITIVITY = Experiment(
     name="sensitivity",
@@ -169,11 +171,8 @@ SENSITIVITY = Experiment(
     octave further. Then the schedules are compared on new seeds, each with its chosen rate
     (`at_chosen_rates`).
     """,
-    paper="ours",
-    dataset="cifar10",
     seeds=3,
-    epoch=450,
-    settings=_VALIDATED,
+    **_VALIDATED,
     arms=over_rates(list(schedules(_N)), RATES, _N),
 )
 
@@ -205,12 +204,7 @@ def at_chosen_rates(rates: Mapping[str, float], cycle: str) -> Experiment:
         The rates are those that `sensitivity` chose by validation accuracy on its three seeds;
         these five seeds are others.
         """,
-        paper="ours",
-        dataset="cifar10",
-        seeds=5,
-        first_seed=3,
-        epoch=450,
-        settings=_VALIDATED,
+        **_CHOSEN,
         arms={name: Arm(makers[name](rate), _N) for name, rate in rates.items()},
         claims=claims,
     )
@@ -257,20 +251,11 @@ def warmed(iterations: int) -> dict[str, Callable[[float], Policy]]:
 
     As `schedules`: each is a function of its peak rate.
     """
-    n, last, up = iterations, iterations // 5, iterations // 4
-
-    def rises(peak: float, *then: tuple[Policy, int]) -> Stages:
-        return Stages(((RangeRamp(0.0, peak, up), up), *then))
-
     return {
-        "linear to 0, warm-up": lambda peak: Triangular(0.0, peak, up, stepsize_down=n - up),
-        "cosine to 0, warm-up": lambda peak: rises(
-            peak, (Decay(0.0, peak, n - up, wave=hann), n - up)
-        ),
-        "constant, then linear, warm-up": lambda peak: rises(
-            peak, (Fixed(peak), n - up - last), (Decay(0.0, peak, last), last)
-        ),
-        "one cycle, to 0": lambda peak: Triangular(0.0, peak, n // 2),
+        "linear to 0, warm-up": linear(iterations, 0.25),
+        "cosine to 0, warm-up": cosines(iterations // 4, iterations),
+        "constant, then linear, warm-up": hold_and_fall(iterations, iterations // 4),
+        "one cycle, to 0": lambda peak: Triangular(0.0, peak, iterations // 2),
     }
 
 
@@ -283,11 +268,8 @@ WARM_UP_RATES = Experiment(
     seeds; if it is the lowest or the highest of the grid, the grid gets another rate there, an
     octave further.
     """,
-    paper="ours",
-    dataset="cifar10",
     seeds=2,
-    epoch=450,
-    settings=_VALIDATED,
+    **_VALIDATED,
     arms={
         at_rate(name, rate): Arm(maker(rate), _N)
         for name, maker in warmed(_N).items()
@@ -311,12 +293,7 @@ def warm_up(rates: Mapping[str, float]) -> Experiment:
         Three falling schedules with and without a warm-up of a quarter of the run, one cycle
         and two cycles, all to 0, each at its own best rate.
         """,
-        paper="ours",
-        dataset="cifar10",
-        seeds=5,
-        first_seed=3,
-        epoch=450,
-        settings=_VALIDATED,
+        **_CHOSEN,
         arms={
             **{name: Arm(makers[name](rate), _N) for name, rate in rates.items()},
             **{name: known[name] for _, name in pairs},

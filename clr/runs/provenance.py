@@ -18,7 +18,7 @@ from clr.paths import ROOT
 CPUINFO = Path("/proc/cpuinfo")  # on Linux
 
 
-def of(seconds: float, device: str, commit: str | None) -> dict:
+def stamp(seconds: float, device: str, commit: str | None) -> dict:
     """Where and when a run of that many seconds was made on that device of this machine.
 
     `commit` names the code that made it (see the function `commit`); several commits are

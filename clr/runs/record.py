@@ -126,8 +126,8 @@ class Run:
         """
         if self.diverged and (at is None or at >= int(self.ended.split()[-1])):
             return None  # the last row is a test of what the divergence left
-        values = self.history.set_index("iteration")[column]
-        return float(values.iloc[-1] if at is None else values.loc[at])
+        row = -1 if at is None else pd.Index(self.history["iteration"]).get_loc(at)
+        return float(self.history[column].iloc[row])
 
     def accuracy_at(self, iteration: int) -> float | None:
         """Test accuracy at an iteration, a fraction; as `value`."""
@@ -161,7 +161,7 @@ def save(training: Training, folder: Path, seconds: float, commit: str | None) -
         "ended": training.ended,
         **final,
         "history_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "provenance": provenance.of(seconds, str(training.device), commit),
+        "provenance": provenance.stamp(seconds, str(training.device), commit),
         "history": text.splitlines(),
     }
     name = run_name(config, data.fingerprint)
@@ -305,11 +305,6 @@ def parse(content: bytes) -> dict:
     check_format(values["format"])
     _check_each(values["data"], DATA)
     return values
-
-
-def upgrade(values: dict, csv: bytes) -> dict:
-    """The values of a record of format 1, whose history is the content of a CSV file."""
-    return values | {"format": FORMAT, "history": csv.decode().splitlines()}
 
 
 def check(name: str, values: dict) -> tuple[RunConfig, dict[str, np.ndarray]]:

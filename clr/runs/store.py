@@ -167,8 +167,12 @@ class Store:
         commits = [*dict.fromkeys([*commits, provenance.commit()])]
 
         def keep(state: dict):
+            seconds = before + time.monotonic() - start
+            values = {"format": CHECKPOINT_FORMAT, "training": state, "seconds": seconds}
+            torch.save(values | {"commits": commits}, buffer := io.BytesIO())
+            seal = hashlib.sha256(buffer.getvalue()).hexdigest().encode() + b"\n"
             try:
-                _save(checkpoint, state, before + time.monotonic() - start, commits)
+                files.write(checkpoint, seal + buffer.getvalue(), record.IN_RUNS)
             except OSError as error:  # the run goes on, and the checkpoint before is there
                 warnings.warn(f"no checkpoint: {error}", stacklevel=2)
 
@@ -275,15 +279,6 @@ def _locked(path: Path, wait: bool):
         held.release()
 
 
-def _save(checkpoint: Path, state: dict, seconds: float, commits: list[str | None]):
-    """Write a checkpoint, with a checksum in front."""
-    buffer = io.BytesIO()
-    values = {"format": CHECKPOINT_FORMAT, "training": state, "seconds": seconds}
-    torch.save(values | {"commits": commits}, buffer)
-    seal = hashlib.sha256(buffer.getvalue()).hexdigest().encode() + b"\n"
-    files.write(checkpoint, seal + buffer.getvalue(), record.IN_RUNS)
-
-
 def _continued(training: Training, checkpoint: Path) -> tuple[Training, float, list]:
     """The training as its checkpoint left it, with its seconds so far and its commits.
 
@@ -362,8 +357,9 @@ def _records(source: Path) -> Iterator[tuple[str, dict]]:
             if Path(name).name != name:
                 raise ValueError("its name must hold no path")
             values = record.parse(found[f"{name}.json"])
-            if values["format"] < record.FORMAT:
-                values = record.upgrade(values, found[f"{name}.csv"])
+            if values["format"] == 1:
+                history = found[f"{name}.csv"].decode().splitlines()
+                values |= {"format": record.FORMAT, "history": history}
             record.check(name, values)
         yield name, values
 

@@ -24,6 +24,7 @@ from contextlib import closing, suppress
 
 import torch
 
+from clr import checks
 from clr.paths import ROOT
 from clr.printing import duration
 from clr.runs.store import Locked, Store, load_once
@@ -47,9 +48,9 @@ def run(
     One run at a time is trained in this process. For more at a time, `jobs` workers are
     started, or the workers of a dask scheduler are used, whose address is `scheduler`. At
     KeyboardInterrupt the workers first save their runs (on a cluster they finish them); a
-    second one kills them. Raises what `check` raises and, with a scheduler, ImportError without
-    the `cluster` extra, ValueError for a bad address, OSError if nothing answers there or if
-    the scheduler goes away.
+    second one kills them. Raises what `require` raises and, with a scheduler, ImportError
+    without the `cluster` extra, ValueError for a bad address, OSError if nothing answers there
+    or if the scheduler goes away.
     """
     todo = [config for _, config in configs]
     datasets = sorted({config.dataset for config in todo})
@@ -58,7 +59,7 @@ def run(
         jobs = sum(client.nthreads().values())
         outcomes = _on_dask(client, datasets, todo, store, device)
     else:
-        check(datasets, device)
+        require(datasets, device)
         jobs = min(jobs, len(configs))
         if jobs == 1:
             outcomes = work(todo, store, device, progress=None)
@@ -71,20 +72,17 @@ def run(
     return lines.failures()
 
 
-def check(datasets: Collection[str], device: str | None):
+def require(datasets: Collection[str], device: str | None):
     """Raise the error that would end every run on these data sets or on that device.
 
     ValueError if there is no such device or image folder, ConnectionError if a data set can be
     neither found nor downloaded. The error is then raised once, on the machine that trains the
     runs, and before the first one starts.
     """
-    if device is not None and device != "cpu":
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(device.partition(":")[2] or 0) >= found:
-            gpus = f"cuda:0 to cuda:{found - 1}" if found else "none"
-            raise ValueError(
-                f"device must be cpu or a GPU that PyTorch finds here ({gpus}); got {device!r}"
-            )
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    checks.one_of("device", device or "cpu", devices)
     for name in datasets:
         if not Source.parse(name).embedded:
             load_once(name)
@@ -98,8 +96,7 @@ def attempt(
     With `wait`, a run that another worker trains is waited for.
     """
     try:
-        data = load_once(config.dataset)
-        run = store.train(config, data=data, device=device, progress=progress, wait=wait)
+        run = store.train(config, device=device, progress=progress, wait=wait)
     except Locked:
         return None
     except Exception as error:
@@ -244,7 +241,7 @@ def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Out
     left, wait = dict(enumerate(configs)), False
     with client:
         try:
-            client.submit(check, datasets, device, pure=False).result()
+            client.submit(require, datasets, device, pure=False).result()
             while left:
                 tasks = {
                     client.submit(attempt, each, store, device, False, wait, pure=False): number
@@ -284,16 +281,16 @@ class _Lines:
         if before is not None and ("failed" in outcome or "said" in before):
             return
         self.ended[number] = outcome
-        head = f"{label} seed {config.seed}"
+        who = f"{label} seed {config.seed}"
         if "failed" in outcome:
-            print(f"{head}: FAILED, {outcome['failed']}", flush=True)
+            print(f"{who}: FAILED, {outcome['failed']}", flush=True)
             return
         seconds = outcome["seconds"]
         self.done, self.spent = self.done + config.iterations, self.spent + seconds
         whole = self.spent / self.done * self.total / self.jobs
         rest = max(0, whole - (time.monotonic() - self.begun))
         print(
-            f"[{len(self.ended)}/{len(self.configs)}] {head}: {outcome['said']} in "
+            f"[{len(self.ended)}/{len(self.configs)}] {who}: {outcome['said']} in "
             f"{duration(seconds)}; about {duration(rest)} left",
             flush=True,
         )

@@ -30,7 +30,7 @@ class RunConfig:
     """Everything that decides a run's result, and nothing else.
 
     It holds no device and no number of threads. `dataset` is a name that
-    `datasets.Source.parse` knows; records leave out the path of an image folder. `test_every`
+    `Source.parse` knows; records leave out the path of an image folder. `test_every`
     is in iterations. A run has at most `MOST_ITERATIONS` iterations, and its history at most
     `MOST_ROWS` rows. `weight_decay` and the rate are multiplied by the
     model's own multipliers. `optimizer` is one of `optim.NAMES`, Caffe's solvers. With

@@ -87,10 +87,6 @@ class Source:
         """The number of classes; None for an image folder, where it depends on the folder."""
         return {"cifar100": 100, "text": 256, "folder": None}.get(self.kind, 10)
 
-    def here(self) -> bool:
-        """False for an image folder that has no train/, True for every other source."""
-        return self.folder is None or (self.folder / "train").is_dir()
-
     def load(self) -> Dataset:
         """The data set.
 
@@ -131,17 +127,14 @@ class Dataset:
     test_labels: torch.Tensor
 
     def __str__(self):
-        if self.is_text:
-            train, test = len(self.train_labels), len(self.test_labels)
-            return (
-                f"{self.name}: {train:,} training and {test:,} test blocks of "
-                f"{self.image_shape[0]} bytes"
-            )
-        channels, height, width = self.image_shape
         train, test = len(self.train_labels), len(self.test_labels)
+        numbers = f"{self.name}: {train:,} training and {test:,} test"
+        if self.is_text:
+            return f"{numbers} blocks of {self.image_shape[0]} bytes"
+        channels, height, width = self.image_shape
         return (
-            f"{self.name}: {train:,} training and {test:,} test images of {width} x {height} "
-            f"pixels, {channels} channel{'s' * (channels > 1)}, {len(self.classes)} classes"
+            f"{numbers} images of {width} x {height} pixels, "
+            f"{channels} channel{'s' * (channels > 1)}, {len(self.classes)} classes"
         )
 
     @property
@@ -305,14 +298,13 @@ def _listed(source: Source, part: str, left_out: list[Path]) -> list[tuple[Path,
         if not images:
             raise ValueError(f"dataset 'folder:{source.folder}' has no image in {each}")
         left_out += sorted(set(files) - set(images))
-        found += [(file, each.name) for file in sorted(images, key=_by_folder)]
+        found += [
+            (file, each.name)
+            for file in sorted(images, key=lambda file: (str(file.parent), file.name))
+        ]
     if not found:
         raise ValueError(f"dataset 'folder:{source.folder}' has no class in {part}/")
     return found
-
-
-def _by_folder(file: Path) -> tuple[str, str]:
-    return str(file.parent), file.name
 
 
 def _decode(files: list[Path]) -> np.ndarray:
@@ -393,28 +385,15 @@ def _download(cls, root: Path):
     torchvision writes directly to the files' final names. A broken download would stay there,
     and for MNIST also a half-unpacked file, because only its archives have checksums.
     """
-    from torchvision.datasets.utils import check_integrity
-
     aside = root / f".{cls.__name__}.download"
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
-    archives = _archives(cls)
     try:
-        for name in archives:  # an archive that somebody put there need not be downloaded
+        for name in _archives(cls):  # one that somebody put there need not be downloaded
             if (root / name).exists():
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(root / name, aside / name)
-        try:
-            with _timeout(TIMEOUT):
-                cls(aside, train=False, download=True)
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            wrong = [
-                f"{name.name} came incomplete or altered: its MD5 is not {md5}"
-                for name, md5 in archives.items()
-                if (aside / name).exists() and not check_integrity(aside / name, md5)
-            ]
-            if wrong:
-                raise RuntimeError("; ".join([*wrong, str(error)])) from error
-            raise
+        with _timeout(TIMEOUT):
+            cls(aside, train=False, download=True)
         for file in [path for path in aside.rglob("*") if path.is_file()]:
             place = root / file.relative_to(aside)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -423,11 +402,11 @@ def _download(cls, root: Path):
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _archives(cls) -> dict[Path, str]:
-    """The archives of a data set as torchvision names them below its root, with their MD5."""
+def _archives(cls) -> list[Path]:
+    """The archives of a data set, as torchvision names them below its root."""
     if hasattr(cls, "resources"):  # MNIST
-        return {Path(cls.__name__, "raw", name): md5 for name, md5 in cls.resources}
-    return {Path(cls.filename): cls.tgz_md5}
+        return [Path(cls.__name__, "raw", name) for name, _ in cls.resources]
+    return [Path(cls.filename)]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from clr import checks
 from clr.interrupts import noted
 from clr.scheduler import PolicyLR
 from clr.training import models, optim
@@ -90,20 +91,12 @@ class Training:
         self._n_losses = 0
         self.ended: str | None = None
 
-    def _trained_on(self) -> int | None:
+    def _trained_on(self) -> int:
         """How many images are trained on: `train_images`, or all that are not kept back."""
-        kept, asked = self.config.validation_images, self.config.train_images
-        if not kept:
-            return asked
-        rest = len(self.data.train_labels) - kept
-        if rest < (asked or 1):
-            most = len(self.data.train_labels) - (asked or 1)
-            raise ValueError(
-                f"validation_images must be at most {most:,}: there are "
-                f"{len(self.data.train_labels):,} training images, and {asked or 1:,} are "
-                f"trained on; got {kept:,}"
-            )
-        return asked or rest
+        every, asked = len(self.data.train_labels), self.config.train_images
+        most = max(0, every - (asked or 1))
+        kept = checks.whole("validation_images", self.config.validation_images, 0, most)
+        return asked or every - kept
 
     def _prepare(self):
         """On a GPU, make the rates tensors on it, and the update a CUDA graph."""

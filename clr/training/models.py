@@ -49,18 +49,13 @@ class Cifar10Full(nn.Module):
 
     def __init__(self, image_shape=(3, 32, 32), classes: int = 10):
         super().__init__()
-        channels, height, width = image_shape
-        if min(height, width) < 8:
-            raise ValueError(f"cifar10_full takes images from 8x8 up; got {height}x{width}")
+        channels, _, _ = image_shape
         self.conv1 = nn.Conv2d(channels, 32, 5, padding=2)
         self.conv2 = nn.Conv2d(32, 32, 5, padding=2)
         self.conv3 = nn.Conv2d(32, 64, 5, padding=2)
         self.norm = WithinChannelNorm()
-        self.ip1 = nn.Linear(64 * _pooled(height) * _pooled(width), classes)
-        layers = (self.conv1, 1e-4), (self.conv2, 0.01), (self.conv3, 0.01), (self.ip1, 0.01)
-        for layer, std in layers:
-            nn.init.normal_(layer.weight, std=std)
-            nn.init.zeros_(layer.bias)
+        self.ip1 = nn.Linear(_features(image_shape), classes)
+        _draw_weights(self)
 
     def forward(self, x):
         x = self.norm(F.relu_(F.max_pool2d(self.conv1(x), 3, 2, ceil_mode=True)))
@@ -69,11 +64,22 @@ class Cifar10Full(nn.Module):
         return self.ip1(x.flatten(1))
 
 
-def _pooled(size: int) -> int:
-    """The size of an image's side after three 3x3 pools with stride 2, each rounded up."""
+def _features(image_shape) -> int:
+    """The inputs of the linear layer: 64 channels after three pools, whose sizes round up."""
+    _, *sides = image_shape
+    if min(sides) < 8:
+        raise ValueError(f"the model takes images from 8x8 up; got {sides[0]}x{sides[1]}")
     for _ in range(3):
-        size = -(-(size - 3) // 2) + 1
-    return size
+        sides = [-(-(side - 3) // 2) + 1 for side in sides]
+    return 64 * sides[0] * sides[1]
+
+
+def _draw_weights(model: nn.Module):
+    """The first weights of cifar10_full: normal; biases are 0."""
+    for layer in (model.conv1, model.conv2, model.conv3, model.ip1):
+        nn.init.normal_(layer.weight, std=1e-4 if layer is model.conv1 else 0.01)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -164,22 +170,14 @@ class Cifar10FullSigmoidBN(nn.Module):
         self, image_shape=(3, 32, 32), classes: int = 10, *, scale: bool = False, **norm_options
     ):
         super().__init__()
-        channels, height, width = image_shape
-        if min(height, width) < 8:
-            raise ValueError(
-                f"cifar10_full_sigmoid_bn takes images from 8x8 up; got {height}x{width}"
-            )
+        channels, _, _ = image_shape
         norm = partial(BatchNorm, scale=scale, **norm_options)
         self.conv1 = nn.Conv2d(channels, 32, 5, padding=2, bias=scale)
         self.conv2 = nn.Conv2d(32, 32, 5, padding=2, bias=scale)
         self.conv3 = nn.Conv2d(32, 64, 5, padding=2, bias=scale)
         self.bn1, self.bn2, self.bn3 = norm(32), norm(32), norm(64)
-        self.ip1 = nn.Linear(64 * _pooled(height) * _pooled(width), classes)
-        layers = (self.conv1, 1e-4), (self.conv2, 0.01), (self.conv3, 0.01), (self.ip1, 0.01)
-        for layer, std in layers:
-            nn.init.normal_(layer.weight, std=std)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        self.ip1 = nn.Linear(_features(image_shape), classes)
+        _draw_weights(self)
 
     def forward(self, x):
         x = torch.sigmoid(self.bn1(F.max_pool2d(self.conv1(x), 3, 2, ceil_mode=True)))
@@ -241,9 +239,7 @@ class ResNet(nn.Module):
     def __init__(self, depth: int, image_shape=(3, 32, 32), classes: int = 10, **norm_options):
         super().__init__()
         norm = partial(BatchNorm, **norm_options)
-        blocks, rest = divmod(depth - 2, 6)
-        if rest or blocks < 1:
-            raise ValueError(f"a ResNet's depth must be 6n + 2 (8, 14, 20, …); got {depth}")
+        blocks = (depth - 2) // 6
         _, height, width = image_shape
         if height % 4 or width % 4:  # else the shortcut's pool is smaller than the convolution
             raise ValueError(

@@ -60,5 +60,5 @@ def test_two_numbers_for_one_arm_are_refused(tmp_path, monkeypatch):
     lines = published.PUBLISHED.read_text().splitlines()
     (tmp_path / "published.csv").write_text("\n".join([*lines, lines[1]]))
     monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published.csv")
-    with pytest.raises(ValueError, match="one number per arm; table1 has several for fixed"):
+    with pytest.raises(ValueError, match="one number per arm of table1"):
         published.of(EXPERIMENTS["table1"])

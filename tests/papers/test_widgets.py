@@ -379,36 +379,26 @@ def test_the_other_readings_are_seen_only_when_asked_for(pages, ramps, tmp_path)
     assert len(readings) == 3 + len(bounds.seeds)
 
 
+def tabled(page, choice, iteration, folder):
+    """The arms and accuracies in the table of a page, after a choice, at an iteration."""
+    steps = f"{choice}; set('.clr-at input', {iteration})"
+    return act(page, steps, "[texts('tbody th'), values('td[data-value]')]", folder)
+
+
 @browser.needed
 def test_the_table_has_the_means_at_the_iteration(pages, laptop, tmp_path):
-    found = act(
-        pages["along"],
-        "set('[data-key=arm][value=cosine]'); set('.clr-at input', 2500)",
-        "[values('td[data-value]'), texts('tbody th')]",
-        tmp_path,
-    )
-    names = ["fixed", "triangular", "cosine"]
-    assert found[1] == names
-    expected = [
-        np.mean(
-            [run.history.set_index("iteration")["test_accuracy"][2500] for run in laptop[name]]
-        )
-        for name in names
-    ]
-    assert found[0] == pytest.approx(expected, abs=1e-4)
+    cosine = "set('[data-key=arm][value=cosine]')"
+    names, means = tabled(pages["along"], cosine, 2500, tmp_path)
+    assert names == ["fixed", "triangular", "cosine"]
+    expected = [np.mean([run.accuracy_at(2500) for run in laptop[name]]) for name in names]
+    assert means == pytest.approx(expected, abs=1e-4)
 
 
 @browser.needed
 def test_one_seed_can_be_seen_alone(pages, laptop, tmp_path):
-    found = act(
-        pages["along"],
-        "set('select', '1'); set('.clr-at input', 4000)",
-        "values('td[data-value]')",
-        tmp_path,
-    )
-    runs = laptop["fixed"][1], laptop["triangular"][1]
-    expected = [run.history.set_index("iteration")["test_accuracy"][4000] for run in runs]
-    assert found == pytest.approx(expected, abs=1e-4)
+    names, found = tabled(pages["along"], "set('select', '1')", 4000, tmp_path)
+    expected = [laptop[name][1].accuracy_at(4000) for name in names]
+    assert names == ["fixed", "triangular"] and found == pytest.approx(expected, abs=1e-4)
 
 
 CHECKS = """(() => {

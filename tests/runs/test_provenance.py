@@ -31,7 +31,7 @@ def test_a_record_says_where_it_was_made(store):
 def test_a_record_of_a_gpu_says_whether_convolutions_were_tf32(allowed, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
     monkeypatch.setattr(provenance.torch.backends.cudnn, "allow_tf32", allowed)
-    block = provenance.of(1.0, "cuda:1", None)
+    block = provenance.stamp(1.0, "cuda:1", None)
     assert block["tf32"] is allowed and block["device"].startswith("GPU cuda:1 (")
 
 

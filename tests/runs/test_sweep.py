@@ -190,16 +190,16 @@ def test_workers_end_when_the_sweep_is_killed(store):
     assert not list(store.rglob("*.json"))  # and have not begun the next ones
 
 
-def test_a_worker_that_cannot_stop_is_ended(store):
+def test_a_worker_that_cannot_stop_is_ended(store, tmp_path):
     script = """
-import os, time
+import pathlib, sys, time
 from clr.runs import sweep
 sweep.PATIENCE = 0.5
 
 def stuck(*_, **__):
     while True:
         try:
-            print("busy", flush=True)
+            pathlib.Path(sys.argv[1]).touch()
             time.sleep(60)
         except KeyboardInterrupt:
             pass
@@ -208,13 +208,11 @@ def stuck(*_, **__):
 sweep.work = stuck
 sweep.worker()
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-c", script, str(tmp_path / "busy")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     pickle.dump(([], Store(store), None), process.stdin)
     process.stdin.flush()
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(5)
+    wait_for("busy", tmp_path)
     process.stdin.close()
     assert process.wait(30) == 1
     process.stdout.close()

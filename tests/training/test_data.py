@@ -186,13 +186,6 @@ def test_what_a_data_sets_name_means(text, kind, name, title):
     source = Source.parse(text)
     assert (source.kind, source.name, source.title) == (kind, name, title)
     assert Source.parse(source.name).title == title
-    assert source.here() == (kind != "folder")
-
-
-def test_an_image_folder_is_here_when_it_has_training_images(tmp_path):
-    assert Source.parse(f"folder:{folder(tmp_path / 'pets')}").here()
-    (tmp_path / "empty").mkdir()
-    assert not Source.parse(f"folder:{tmp_path / 'empty'}").here()
 
 
 @pytest.mark.parametrize(

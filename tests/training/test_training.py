@@ -198,7 +198,7 @@ def test_validation_images_are_the_last_ones_and_are_not_trained_on():
 def test_more_validation_images_than_there_are_to_spare_are_refused(settings):
     kept, asked = settings
     config = replace(SHORT, validation_images=kept, train_images=asked)
-    with pytest.raises(ValueError, match=f"validation_images must be at most .*got {kept:,}"):
+    with pytest.raises(ValueError, match=f"validation_images must be .* at most .*got {kept}"):
         Training(config, DIGITS)
 
 
