@@ -15,6 +15,8 @@ from clr.papers.verdicts import Summary
 from clr.printing import duration, percent
 from clr.runs import Run
 
+WHOLE = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"  # no line of a narrow page ends at it
+
 
 def made_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:
     """A line for each data set and machine: 'CIFAR-10 (50,000 + 10,000 images), CPU, …'."""
@@ -84,9 +86,9 @@ def results(
                 "paper: length": "–" if theirs is None else _length(theirs),
                 "paper, %": "–"
                 if theirs is None
-                else percent(theirs.accuracy, theirs.sd, digits),
+                else percent(theirs.accuracy, theirs.sd, digits).replace(" ± ", WHOLE),
                 "our iterations": f"{experiment.arms[arm].iterations:,}",
-                "ours, %": summary.text(digits),
+                "ours, %": summary.text(digits).replace(" ± ", WHOLE),
                 "n": summary.n,
                 "time": _time(each, named),
             }
@@ -106,7 +108,7 @@ class Folded:
         return f"<details><summary>{escape(self._summary)}</summary>{table}</details>"
 
     def __repr__(self) -> str:
-        return f"{self._summary}\n{self._table.to_string()}"
+        return f"{self._summary} ({len(self._table)} rows)"
 
 
 def your_runs(runs: Mapping[str, Sequence[Run]], *compared: tuple[str, str]) -> Markdown:

@@ -10,8 +10,22 @@ def test_a_row_per_arm_also_when_it_was_not_run():
     paper, own = experiment(name="table1", arms=every), experiment(name="mine", arms=every)
     runs = {"fixed": [run([0.1, 0.5, 0.8]), run([0.1, 0.5, 0.9])], "mine": [run([0.1, 0.4])]}
     table = tables.results(paper, runs)
-    assert table.loc["fixed"].tolist() == ["70,000", "81.4", "20", "85.0 ± 7.1", 2, "2.0 h"]
-    assert table.loc["exp_range"].tolist() == ["42,000", "82.2", "30", "not run", 0, "–"]
+    assert table.loc["fixed"].tolist() == [
+        "70,000",
+        "81.4",
+        "20",
+        "85.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}7.1",
+        2,
+        "2.0 h",
+    ]
+    assert table.loc["exp_range"].tolist() == [
+        "42,000",
+        "82.2",
+        "30",
+        "not run",
+        0,
+        "–",
+    ]
     assert table.loc["mine"].tolist() == ["–", "–", "20", "40.0", 1, "2.0 h"]
     alone = tables.results(own, runs)
     assert list(alone.columns) == ["our iterations", "ours, %", "n", "time"]
