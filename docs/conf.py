@@ -21,6 +21,7 @@ extensions = [
     "ideas_first",
     "launch",
     "mathml",
+    "places",
     "signatures",
 ]
 exclude_patterns = ["_build"]

@@ -26,9 +26,9 @@ def notebook(path, title, *code):
     kernel = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
     }
-    nbformat.write(
-        new_notebook(cells=cells + [new_code_cell(c) for c in code], metadata=kernel), path
-    )
+    tags = {"tags": ["main-figure"]}
+    cells += [new_code_cell(source, metadata=tags) for source in code]
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
 
 
 @pytest.fixture
@@ -64,9 +64,7 @@ def test_a_failure_is_named_and_the_others_still_run(notebooks, tmp_path, capsys
     index = (folder / "index.html").read_text()
     assert "02_bad failed" in index and "n is not two" in index
     assert 'href="02_bad.failed.ipynb"' in index and "02_bad.failed.ipynb shows how" in out
-    assert (
-        'src="figures/01_good-1.png"' in index and (folder / "figures/01_good-1.png").exists()
-    )
+    assert 'src="figures/01_good.png"' in index and (folder / "figures/01_good.png").exists()
     page = (folder / "01_good.html").read_text()
     assert "<math" in page and "<msup>" in page and "data:image/png;base64" in page
     assert "://" not in page.replace('"http://www.w3.org/1998/Math/MathML"', "")
@@ -99,7 +97,7 @@ def test_the_environment_changes_neither_the_kernel_nor_its_figures(
     check = f"import sys\nassert sys.executable == {sys.executable!r}"
     notebook(notebooks / "03_own.ipynb", "3  Own", check)
     assert run("--out", tmp_path, "--only", "01", "03") == 0
-    assert (tmp_path / "quick" / "figures" / "01_good-1.png").exists()
+    assert (tmp_path / "quick" / "figures" / "01_good.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from nbformat.v4 import new_notebook
 from PIL import Image
 from traitlets.config import Config
 
-from clr.papers.chapters import Box
+from clr.papers.chapters import CHAPTERS, Box
 from clr.paths import NOTEBOOKS
 
 
@@ -121,11 +121,11 @@ def _summary(folder: Path, name: str, notebook) -> dict:
         (folder / "figures").mkdir(exist_ok=True)
         _write(folder / "figures" / f"{name}.png", base64.b64decode(figure))
     yours, _ = _output(_tagged(notebook, "your-runs"), "text/markdown")
-    box = Box(name)
+    box = Box(name) if name in {each.notebook for each in CHAPTERS} else None
     return {
         "title": _title(notebook),
-        "question": box.chapter.question,
-        "found": box.chapter.found(box.records),
+        "question": box.chapter.question if box else "",
+        "found": box.chapter.found(box.records) if box else "",
         "figure": f"figures/{name}.png" if figure else None,
         "caption": about.get("figure", {}).get("caption", ""),
         "alt": about.get("image", {}).get("alt", ""),

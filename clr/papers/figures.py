@@ -196,7 +196,7 @@ def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 
     styles = _styles_of(every)
     for i, (ax, (name, runs)) in enumerate(zip(used, groups.items(), strict=True)):
         histories(runs, ax=ax, named=False, styles=styles)
-        ax.tick_params(labelbottom=True)
+        ax.tick_params(labelbottom=True, labelsize=8)
         ax.locator_params(axis="x", nbins=max(2, 12 // columns))
         ax.set(xlabel="iteration" if i + columns >= len(groups) else "")
         ax.set(ylabel="" if i % columns else "test accuracy")
