@@ -29,6 +29,8 @@ suppress_warnings = ["myst.header"]  # a cell may begin with a heading of any le
 
 # The notebooks are shown as they are committed, with their outputs.
 nb_execution_mode = "off"
+nb_code_prompt_show = "Code"
+nb_code_prompt_hide = "Code"
 nb_ipywidgets_js = {}  # widgets of ipywidgets would fetch a script
 numfig = True
 myst_enable_extensions = ["dollarmath", "colon_fence", "substitution"]

@@ -5,6 +5,7 @@ import re
 from docutils import nodes
 
 GLOSSARY = "glossary"
+PLAIN = {"better", "worse", "accuracy"}  # words that need no explanation where they stand
 
 
 def _words(document):
@@ -17,7 +18,7 @@ def _words(document):
         text = re.sub(r"\s*\(.*?\)", "", entry.astext())
         identifier = "term-" + nodes.make_id(text)
         row["ids"].append(identifier)
-        for word in text.split(", "):
+        for word in set(text.split(", ")) - PLAIN:
             found[word] = identifier
     return found
 
