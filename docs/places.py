@@ -1,5 +1,7 @@
 """A notebook's links to other folders of the repository lead to the pages of the book."""
 
+from clr.papers import runs_page
+
 PLACES = {"../docs/": "../", "../data/README.md": "../data.md"}
 
 
@@ -8,6 +10,7 @@ def _move(app, name, source):
     if name.startswith("notebooks/"):
         for there, here in PLACES.items():
             source[0] = source[0].replace(f"]({there}", f"]({here}")
+        source[0] = source[0].replace(runs_page.INDEX, f"../{runs_page.PAGE}?")
 
 
 def setup(app):

@@ -201,6 +201,8 @@ def run(
     except yaml.YAMLError as error:
         raise ValueError(f"a parameter is not YAML: {error}") from error
     folder = _results(out, params, given)
+    from clr.papers import runs_page  # not at the top: it takes a second
+
     start = time.monotonic()
     print(f"{len(tasks)} notebooks, parameters '{params}', {jobs} at a time", flush=True)
     # each job gets its share of the cores; kernels inherit the environment
@@ -209,6 +211,7 @@ def run(
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised, too
     try:
         failed = _run_all(tasks, folder, jobs)
+        runs_page.write(folder.parent / runs_page.PAGE)
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, the same command goes on from there")
         return 130

@@ -19,6 +19,7 @@ from nbformat.v4 import new_notebook
 from PIL import Image
 from traitlets.config import Config
 
+from clr.papers import runs_page
 from clr.papers.chapters import CHAPTERS, Box
 from clr.paths import NOTEBOOKS
 
@@ -160,6 +161,7 @@ def write(folder: Path, failures: Mapping[str, str]):
     for previous, chapter, following in neighbours:
         shown = {"title": chapter["title"], "previous": previous, "next": following}
         page, _ = exporter.from_notebook_node(notebooks[chapter["name"]], shown)
+        page = page.replace(runs_page.INDEX, f"../{runs_page.PAGE}?")
         _write(folder / chapter["page"], page.encode())
     for name, message in failures.items():
         file = f"{name}.failed.ipynb"

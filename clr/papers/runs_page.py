@@ -3,7 +3,9 @@
     write(Path("runs.html"))
 
 The page is one file that fetches nothing. A number in a table can link to its runs: `address`
-gives the address of one run, and `arm_address` that of all runs of an arm.
+gives the address of one run, and `arm_address` that of all runs of an arm. In a notebook, where
+there is no such page, `in_notebooks` leads to the list of the records; in the book and in the
+results of `clr run`, the same link leads to the page (`INDEX` is replaced by `PAGE`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from clr import files
 from clr.papers import EXPERIMENTS, Experiment, colours, icons
 from clr.papers.widgets.fragment import as_json
 from clr.printing import duration
@@ -25,6 +28,7 @@ from clr.runs import Run, Store, record, run_name
 from clr.training import RunConfig
 
 PAGE = "runs.html"  # its name in the book
+INDEX = "../data/runs/README.md?"  # seen from a notebook; a forge shows the file
 TEMPLATE = Path(__file__).with_name("runs_page.html")
 POINTS = 60  # of a curve, at most
 NOTEBOOKS = "in notebooks"  # stands for an experiment where there is none
@@ -39,6 +43,11 @@ def address(run: Run) -> str:
 def arm_address(experiment: str, arm: str) -> str:
     """The page with the runs of one arm of an experiment alone."""
     return f"{PAGE}?{urlencode({'experiment': experiment, 'arm': arm})}"
+
+
+def in_notebooks(experiment: str, arm: str) -> str:
+    """The link of a notebook to the runs of one arm."""
+    return arm_address(experiment, arm).replace(f"{PAGE}?", INDEX)
 
 
 def recorded(store: Store) -> list[Run]:
@@ -201,6 +210,5 @@ def write(path: Path, store: Store | None = None) -> Path:
     """
     data = content(recorded(store or Store.committed()))
     page = TEMPLATE.read_text("utf-8").replace("{{data}}", as_json(data))
-    path = Path(path)
-    path.write_text(page, "utf-8")
+    files.write(path, page.encode())
     return path

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from clr.papers import published, verdicts
+from clr.papers import published, runs_page, verdicts
 from clr.papers.experiment import Experiment
 from clr.papers.verdicts import Summary
 from clr.printing import duration, percent
 from clr.runs import Run
 
+OURS = "ours, %"  # a column
 WHOLE = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"  # no line of a narrow page ends at it
 
 
@@ -62,17 +63,40 @@ def _device(run: Run) -> str:
     return run.provenance["device"].split(" (")[0]
 
 
+class Results(pd.DataFrame):
+    """A table of the arms of an experiment, whose accuracies lead to the runs."""
+
+    @property
+    def _constructor(self):
+        return Results
+
+    def to_html(self, **options) -> str:
+        """As pandas does, with links where the experiment is known."""
+        table, experiment = pd.DataFrame(self), self.attrs.get("experiment")
+        if experiment and OURS in table:
+            links = [
+                f'<a href="{escape(runs_page.in_notebooks(experiment, arm))}">{text}</a>'
+                for arm, text in table[OURS].items()
+            ]
+            table = table.assign(**{OURS: links})
+        return table.to_html(**({"border": 0, "escape": False} | options))
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
 def results(
     experiment: Experiment,
     runs: Mapping[str, Sequence[Run]],
     *,
     digits: int = 1,
-) -> pd.DataFrame:
+) -> Results:
     """One row per arm: our runs of it, or 'not run', and what the paper publishes for it.
 
     The columns of published numbers are left out where the papers publish none for the
     experiment. Accuracies are in percent with `digits` decimals, ours as mean ± sd; the
-    time is the mean per run, separately for each device if there are several.
+    time is the mean per run, separately for each device if there are several. As HTML, our
+    accuracies are links to the runs (`clr.papers.runs_page`).
     """
     paper = published.of(experiment)
     named = len({_device(run) for each in runs.values() for run in each}) > 1
@@ -88,13 +112,15 @@ def results(
                 if theirs is None
                 else percent(theirs.accuracy, theirs.sd, digits).replace(" ± ", WHOLE),
                 "our iterations": f"{experiment.arms[arm].iterations:,}",
-                "ours, %": summary.text(digits).replace(" ± ", WHOLE),
+                OURS: summary.text(digits).replace(" ± ", WHOLE),
                 "n": summary.n,
                 "time": _time(each, named),
             }
         )
     unused = ["paper: length", "paper, %"] if paper.empty else []
-    return pd.DataFrame(rows).set_index("arm").drop(columns=unused)
+    table = Results(rows).set_index("arm").drop(columns=unused)
+    table.attrs["experiment"] = experiment.name
+    return table
 
 
 class Folded:

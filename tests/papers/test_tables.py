@@ -1,3 +1,4 @@
+import pandas as pd
 from made import experiment, run
 
 from clr.papers import Arm, tables
@@ -40,6 +41,18 @@ def test_times_of_two_devices_are_not_averaged():
     other.provenance.update(device="A GPU (x86_64)", seconds=40)
     table = tables.results(experiment(arms="a", name="mine"), {"a": [slow, fast, other]})
     assert table.loc["a", "time"] == "30 s (A GPU) or 2.0 h (CPU)"
+
+
+def test_accuracies_are_links_to_their_runs_also_after_a_choice_of_rows_and_columns():
+    each = experiment(name="solvers", arms=("a & b", "c"))
+    table = tables.results(each, {"a & b": [run([0.1, 0.5])]}).drop(columns="time")
+    for shown in (table, table.loc[["a & b"]], table.rename_axis(None)):
+        page = shown._repr_html_()
+        assert (
+            '<a href="../data/runs/README.md?experiment=solvers&amp;arm=a+%26+b">50.0</a>'
+        ) in page
+    assert "<a href" in tables.Folded(table, "All arms")._repr_html_()
+    assert "<a href" not in pd.DataFrame(table).to_html()
 
 
 def test_what_is_not_run_is_said_with_the_command():
