@@ -96,9 +96,9 @@ class Chapter:
 def _policies(r: Records) -> str:
     lost = r.row("table1", "exp_range is as good as exp_range, amplitude only")
     return (
-        "They are functions of the iteration, and each fits in one line. Three readings of "
-        "exp_range are in use: the paper's words shrink both bounds, PyTorch and Keras only "
-        "the distance between them. In our runs of Table 1, PyTorch's reading ends "
+        "They are functions of the iteration, and each fits in one line. exp_range is read in "
+        "several ways: in the paper both bounds shrink, in PyTorch and Keras only the distance "
+        "between them. In our runs of Table 1, PyTorch's reading ends "
         f"{100 * lost['difference']:.1f} points lower."
     )
 
@@ -183,12 +183,13 @@ def _listed(names: tuple[str, ...], answers: list[str], wanted: str) -> str:
 
 
 def _worth_it(r: Records) -> str:
-    ends = "linear to 0", "cosine to 0", "two cycles, to 0", "constant, then linear"
+    ends = "linear to 0", "cosine to 0", "two cycles, to 0"
     means = [Summary.of(r.runs("at_chosen_rates")[arm]).mean for arm in ends]
     return (
-        "Not in our runs. Schedules whose rate ends at 0 are about equally good, with cycles "
-        f"or without: {100 * min(means):.1f} to {100 * max(means):.1f} %. The best one holds "
-        "its rate and then lets it fall; a constant rate reaches only "
+        "Not in our runs. With the rate ending at 0, cycles, a cosine and a linear fall reach "
+        f"{100 * min(means):.1f} to {100 * max(means):.1f} %. Holding the rate and then "
+        f"letting it fall reached {r.percent('at_chosen_rates', 'constant, then linear')}, "
+        "which we had not planned to test; a constant rate reaches "
         f"{r.percent('at_chosen_rates', 'constant')}. Cycles lose least when the rate is far "
         "too high."
     )
@@ -222,9 +223,10 @@ def _statistics(r: Records) -> str:
     return (
         f"{'Yes' if slow != fast else 'Not in our runs'}. Tested with a slow moving average of "
         "the batch statistics instead of a fast one, the same weights score "
-        f"{abs(100 * row['difference']):.0f} points lower after a short cycle. That cycles "
-        "reach a fixed rate in a third of the iterations, on the network of Figure 6, gets the "
-        f"verdict '{slow}' with a slow and '{fast}' with a fast average."
+        f"{abs(100 * row['difference']):.0f} points lower after a short cycle. The claim "
+        "that cycles need a third of the iterations, on the network of the paper's Figure 6, "
+        "is "
+        f"'{slow}' with a slow and '{fast}' with a fast average."
     )
 
 
@@ -296,7 +298,7 @@ CHAPTERS = (
         _worth_it,
         lambda r: (
             f"{r.n('at_chosen_rates', 'constant', 'linear to 0', 'two cycles, to 0')} per "
-            f"schedule, on seeds that did not choose the rate. {ONE_NETWORK}."
+            f"schedule, with other seeds than the runs that chose its rate. {ONE_NETWORK}."
         ),
         15,
         "neither paper's",

@@ -113,7 +113,8 @@ def compare(
         ax.axhline(split - 0.5, color=grey, lw=0.8, ls=(0, (2, 2)))
         place = blended_transform_factory(ax.transAxes, ax.transData)
         said = {"transform": place, "fontsize": 9, "style": "italic", "color": grey}
-        ax.text(0.008, split - 0.56, "the rate ends at 0", va="bottom", **said)
+        ax.text(0.008, split - 0.56, "↑ the rate ends at 0", va="bottom", **said)
+        ax.text(0.008, split - 0.44, "↓ it does not", va="top", **said)
     ax.grid(axis="x", visible=True, color=line, lw=0.8)
     ax.grid(axis="y", visible=False)
     ax.spines[["left", "right", "top"]].set_visible(False)

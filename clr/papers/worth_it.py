@@ -18,22 +18,22 @@ from clr.runs import Run
 
 _N, _PEAK = 4000, 0.006
 _ENDS = {"to 0.001": 0.001, "to 0": 0.0}
-_CYCLES = {"one cycle": 1, "two cycles": 2, "four cycles": 4}
+CYCLE_COUNTS = {"one cycle": 1, "two cycles": 2, "four cycles": 4}
 
 
 def _shapes(low: float) -> dict[str, Policy]:
     """Four schedules between `low` and the peak with the same mean rate and end rate."""
-    cycles = {name: Triangular(low, _PEAK, _N // (2 * k)) for name, k in _CYCLES.items()}
+    cycles = {name: Triangular(low, _PEAK, _N // (2 * k)) for name, k in CYCLE_COUNTS.items()}
     return {"falls once": Decay(low, _PEAK, _N)} | cycles
 
 
 def _matched_ends_claims() -> tuple[Claim, ...]:
     found = []
     for end in _ENDS:
-        for shape in _CYCLES:
+        for shape in CYCLE_COUNTS:
             found.append(claim(f"{shape}, {end} better than falls once, {end}"))
         found.append(claim(f"four cycles, {end} better than one cycle, {end}"))
-    for shape in ("falls once", *_CYCLES):
+    for shape in ("falls once", *CYCLE_COUNTS):
         found.append(claim(f"{shape}, to 0 better than {shape}, to 0.001"))
     found.append(claim("two cycles, to 0, shuffled better than falls once, to 0, shuffled"))
     known = "two cycles, to 0.001"
