@@ -83,7 +83,8 @@ def followed(names, iterations, scale=1.0, lr=None):
 def test_each_section_has_a_test():
     assert set(CODE) == {
         "Lightning", "Hugging Face Trainer", "Accelerate", "DDP and FSDP", "Ignite", "skorch",
-        "timm", "Gradient accumulation", "Mixed precision", "torch.compile",
+        "timm", "Gradient accumulation", "Gradient clipping", "Mixed precision",
+        "torch.compile",
     }  # fmt: skip
     assert TEXT.count("```python") == len(CODE) + 1
 
@@ -191,6 +192,10 @@ def test_timm():
     scales = [group["lr_scale"] for group in names["optimizer"].param_groups]
     assert min(scales) < max(scales)
     assert followed(names, 16, scale=scales[0])
+
+
+def test_gradient_clipping():
+    assert followed(execute("Gradient clipping"), 16)
 
 
 def test_gradient_accumulation():

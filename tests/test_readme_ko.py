@@ -75,7 +75,7 @@ def test_the_table_of_notebooks_has_the_same_rows_and_places():
 def test_its_short_answer_is_that_of_the_english_text():
     """The same signs and numbers, line by line."""
     english = [line for line in answers_part().split("\n* ")]
-    answer = KOREAN[KOREAN.index("**짧은 답**") : KOREAN.index("처음 세 줄은")]
+    answer = KOREAN[KOREAN.index("**짧은 답**") : KOREAN.index("각 수치는")]
     korean = re.split(r"^\* ", answer, flags=re.MULTILINE)[1:]
     signs = {"Yes": "그렇다", "No": "아니다", "Not that we can see": "차이가 보이지 않는다"}
     for ours, theirs in zip(korean, english, strict=True):

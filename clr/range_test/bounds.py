@@ -338,10 +338,8 @@ def read(
 def _caveat(bounds: Bounds, curve: pd.DataFrame) -> str:
     """What matters most when these bounds are used."""
     if bounds.max_lr is None:
-        loss = (
-            "" if bounds.method.startswith("loss") else ", and read the loss, bounds('loss'),"
-        )
-        return f"Look at the curve, plot(){loss} before another test."
+        loss = "" if bounds.method.startswith("loss") else ", or read the loss, bounds('loss')"
+        return f"Try several seeds, such as seeds=range(3), or larger batches{loss}."
     widest = np.nanmax([1.0, *bounds.spread().values()])
     if widest > SPREAD:
         return f"The seeds' readings differ by a factor of {widest:.1f}: use more seeds."

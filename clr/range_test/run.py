@@ -203,6 +203,11 @@ def lr_range_test(
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
     numbers = _seeds(seeds)
     _check_optimizer(optimizer, model)
+    if not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
+        raise TypeError(
+            "batches must be something to iterate over, such as a DataLoader or a list of "
+            f"batches; got {described(batches)}"
+        )
     groups, shares = optimizer.param_groups, multipliers(optimizer.param_groups)
     device, used_up = next(model.parameters()).device, is_used_up(batches)
     certain = used_up or is_known(batches)

@@ -1,11 +1,12 @@
 from collections import Counter
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 from made import experiment
 
-from clr.papers import EXPERIMENTS, Arm, claim, cyclical, super_convergence, worth_it
+from clr.papers import EXPERIMENTS, Arm, by_name, claim, cyclical, super_convergence, worth_it
 from clr.papers.experiment import MARGIN, OURS, WRITTEN, Claim, Experiment
 from clr.paths import ROOT
 from clr.policies import Exp, Fixed
@@ -407,3 +408,13 @@ def test_a_margin_is_finite_and_at_least_0(margin):
 def test_the_planned_seeds_of_an_arm_are_at_least_1(seeds):
     with pytest.raises(ValueError, match="seeds must be a whole number, at least 1; got"):
         Arm(Fixed(0.1), 10, seeds=seeds)
+
+
+def test_two_experiments_with_one_name_are_refused():
+    first, second = ModuleType("first"), ModuleType("second")
+    first.ONE = experiment(name="one")
+    second.ALSO = first.ONE  # imported
+    assert by_name((first, second)) == {"one": first.ONE}
+    second.OTHER = experiment(name="one", arms="abc")
+    with pytest.raises(ValueError, match="name must be .* second has a second 'one'"):
+        by_name((first, second))

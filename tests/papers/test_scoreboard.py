@@ -138,9 +138,9 @@ def test_the_notebook_shows_what_the_records_say():
     ]
     html = widgets.claims_table(scoreboard.comparisons(Store.committed()))
     assert shown == [html], (
-        "notebook 7 shows other records than data/runs holds. A record that is gone: "
-        "git checkout data/runs, or train it again with the command that "
-        "`python -m clr claims --markdown` names; then make notebooks"
+        "notebook 7 shows other claims or records than there are. A claim or a record that is "
+        "new: make notebooks. A record that is gone: git checkout data/runs, or train it again "
+        "with the command that `python -m clr claims --markdown` names; then make notebooks"
     )
 
 

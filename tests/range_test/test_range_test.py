@@ -381,6 +381,11 @@ def test_bad_input_is_named():
         run(divergence=0.5)
 
 
+def test_a_function_that_makes_batches_is_no_loader():
+    with pytest.raises(TypeError, match="batches must be something to iterate over.*; got <function"):
+        run(batches=lambda: blobs(16))
+
+
 @pytest.mark.parametrize("value", [blobs(16), blobs(16)[0], {"x": blobs(16)[0]}])
 def test_one_batch_is_no_loader(value):
     with pytest.raises(TypeError, match="batches must yield pairs"):
