@@ -382,7 +382,7 @@ def test_bad_input_is_named():
 
 
 def test_a_function_that_makes_batches_is_no_loader():
-    with pytest.raises(TypeError, match="batches must be something to iterate over.*; got <function"):
+    with pytest.raises(TypeError, match="batches must be something.*; got <function"):
         run(batches=lambda: blobs(16))
 
 
