@@ -143,8 +143,6 @@ def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
     """
     from tqdm import tqdm
 
-    from clr.notebooks import pages
-
     failures, ended, pool = {}, 0, ThreadPoolExecutor(jobs)
     partial = {path.stem: folder / f".{path.stem}.partial.ipynb" for path in tasks}
     futures = {
@@ -160,6 +158,8 @@ def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
                 name, error = futures[future], future.exception()
                 if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                     raise error  # not a fault of this notebook
+                from clr.notebooks import pages  # takes seconds, while the kernels start
+
                 kept = _keep(partial[name], folder, name, failed=error is not None)
                 if error:
                     failures[name] = _message(error)
@@ -201,8 +201,6 @@ def run(
     except yaml.YAMLError as error:
         raise ValueError(f"a parameter is not YAML: {error}") from error
     folder = _results(out, params, given)
-    from clr.papers import runs_page  # not at the top: it takes a second
-
     start = time.monotonic()
     print(f"{len(tasks)} notebooks, parameters '{params}', {jobs} at a time", flush=True)
     # each job gets its share of the cores; kernels inherit the environment
@@ -211,6 +209,8 @@ def run(
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised, too
     try:
         failed = _run_all(tasks, folder, jobs)
+        from clr.papers import runs_page
+
         runs_page.write(folder.parent / runs_page.PAGE)
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, the same command goes on from there")

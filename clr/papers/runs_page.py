@@ -210,5 +210,5 @@ def write(path: Path, store: Store | None = None) -> Path:
     """
     data = content(recorded(store or Store.committed()))
     page = TEMPLATE.read_text("utf-8").replace("{{data}}", as_json(data))
-    files.write(path, page.encode())
-    return path
+    files.write(Path(path), page.encode())
+    return Path(path)

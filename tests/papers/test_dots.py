@@ -49,9 +49,9 @@ def test_the_best_mean_is_at_the_top_with_a_dot_per_run():
 
 
 def test_a_line_parts_the_schedules_that_end_at_0_only_if_they_are_together():
-    assert "the rate ends at 0" in texts(dots.compare(experiment(ARMS), RUNS))
+    assert "↑ the rate ends at 0" in texts(dots.compare(experiment(ARMS), RUNS))
     best = RUNS | {"fixed": ends(0.9, 0.9)}
-    assert "the rate ends at 0" not in texts(dots.compare(experiment(ARMS), best))
+    assert "↑ the rate ends at 0" not in texts(dots.compare(experiment(ARMS), best))
 
 
 @pytest.mark.parametrize(

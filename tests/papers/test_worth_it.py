@@ -97,14 +97,6 @@ RANGE = RangeTest.from_runs(
 ).bounds()
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
-def test_readme_has_the_accuracies_at_the_chosen_rates(name):
-    text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
-    ends = [AT_BEST[arm] for arm in (CYCLE, *FALLS_ONCE)]
-    for mean in (AT_BEST["constant"], min(ends), max(ends)):
-        assert f"{mean:.1f}" in text
-
-
 def test_every_schedule_is_better_than_the_constant_rate():
     table = verdicts.table(AT_CHOSEN_RATES, FRESH)
     row = table.loc[f"{CYCLE} is better than constant"]
