@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from clr.papers import statements as says
 from clr.papers.experiment import KNOWN, Arm, Claim, Experiment, claim
 from clr.policies import Fixed, RangeRamp, Step, Triangular
+from clr.runs import Run, Store
 
 EPOCH = 500  # 50,000 images in batches of 100
 
@@ -350,6 +351,20 @@ FIGURE6_SCALED = Experiment(
         claim("triangular, long not worse than fixed, long"),
     ),
 )
+
+
+def figure6(store: Store) -> tuple[Experiment, dict[str, list[Run]]]:
+    """The experiment that shows Fig. 6, and its runs.
+
+    It is `FIGURE6_SCALED` once its cycle and its fixed rate have all their planned runs, and
+    `FIGURE6` before.
+    """
+    runs = FIGURE6_SCALED.most_recorded(store)
+    planned = {arm: FIGURE6_SCALED.plan(arm) for arm in ("triangular", "fixed")}
+    if all(len(runs.get(arm, ())) >= n for arm, n in planned.items()):
+        return FIGURE6_SCALED, runs
+    return FIGURE6, FIGURE6.most_recorded(store)
+
 
 _AGAIN = "RMSprop", "AdaGrad"
 

@@ -16,7 +16,6 @@ from clr.papers.solvers import (
     FIGURE6,
     FIGURE6_BOUNDS,
     FIGURE6_FULL,
-    FIGURE6_SCALED,
     SOLVERS,
 )
 from clr.paths import ROOT
@@ -306,9 +305,7 @@ def test_notebook_5_says_how_far_our_bounds_are_from_the_papers():
 
 
 def test_notebook_5_says_that_a_short_cycle_is_far_ahead_in_figure6():
-    scaled = FIGURE6_SCALED.most_recorded(Store.committed())
-    there = {"fixed", "triangular"} <= set(scaled)
-    row = verdicts.judge(*((FIGURE6_SCALED, scaled) if there else (FIGURE6, SIX)))[0]
+    row = verdicts.judge(*solvers.figure6(Store.committed()))[0]
     assert row["statement"] == says.SIGMOIDS and row["verdict"] == "better"
     assert row["difference"] > 0.05
 
