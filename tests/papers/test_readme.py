@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from clr.papers import readme
+from clr.papers.chapters import chapter
 from clr.paths import RECORDED, ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -38,9 +39,11 @@ def test_its_links_lead_somewhere():
     assert all("://" in link or (ROOT / link).exists() for link in links)
 
 
-def test_it_lists_every_notebook():
+def test_it_lists_every_notebook_with_the_question_of_its_chapter():
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
-        assert f"notebooks/{path.name}" in README
+        each = chapter(path.stem)
+        cells = f"{each.title}](notebooks/{path.name}) | {each.question} | {each.minutes} |"
+        assert cells in README
 
 
 def test_its_claims_are_what_the_records_say(tmp_path, monkeypatch):
