@@ -125,6 +125,15 @@ def test_one_figure_and_the_readers_runs_are_for_the_front_page(path):
     assert len([cell for cell in code if "your-runs" in tags(cell)]) <= 1
 
 
+@each_written
+def test_each_open_table_has_a_caption_and_a_name(path):
+    for cell in cells(path):
+        html = "".join(o.get("data", {}).get("text/html", "") for o in cell.outputs)
+        if "<table" in html and "<details" not in html and "clr-widget" not in html:
+            about = cell.metadata["mystnb"]["figure"]
+            assert about["name"].startswith("table-") and len(about["caption"]) > 20
+
+
 def test_names_of_figures_are_different():
     names = [
         cell.metadata["mystnb"]["figure"]["name"]
