@@ -143,7 +143,7 @@ def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
     """
     from tqdm import tqdm
 
-    failures, ended, pool = {}, 0, ThreadPoolExecutor(jobs)
+    failures, ended, records, pool = {}, 0, None, ThreadPoolExecutor(jobs)
     partial = {path.stem: folder / f".{path.stem}.partial.ipynb" for path in tasks}
     futures = {
         pool.submit(_execute, path, values, partial[path.stem]): path.stem
@@ -158,15 +158,18 @@ def _run_all(tasks: Mapping[Path, dict], folder: Path, jobs: int) -> int:
                 name, error = futures[future], future.exception()
                 if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                     raise error  # not a fault of this notebook
-                from clr.notebooks import pages  # takes seconds, while the kernels start
+                # these take seconds, in which the kernels have started
+                from clr.notebooks import pages
+                from clr.papers.chapters import Records
 
+                records = records or Records()  # read and judged once
                 kept = _keep(partial[name], folder, name, failed=error is not None)
                 if error:
                     failures[name] = _message(error)
                     said = f"FAILED, {failures[name]}\n    {kept} shows how far it came"
                 else:
                     said = f"done in {future.result():.0f} s"
-                pages.write(folder, failures)
+                pages.write(folder, failures, records)
                 ended += 1
                 with tqdm.external_write_mode():  # the bars are below
                     print(f"[{ended}/{len(tasks)}] {name}: {said}", flush=True)

@@ -20,7 +20,7 @@ from PIL import Image
 from traitlets.config import Config
 
 from clr.papers import runs_page
-from clr.papers.chapters import CHAPTERS, Box
+from clr.papers.chapters import CHAPTERS, Records
 from clr.paths import NOTEBOOKS
 
 
@@ -115,18 +115,18 @@ def _output(cells, kind: str):
     return None, {}
 
 
-def _summary(folder: Path, name: str, notebook) -> dict:
+def _summary(folder: Path, name: str, notebook, records: Records) -> dict:
     """What the front page says of a chapter: its answer, its main figure, the reader's runs."""
     figure, about = _output(_tagged(notebook, "main-figure"), "image/png")
     if figure:
         (folder / "figures").mkdir(exist_ok=True)
         _write(folder / "figures" / f"{name}.png", base64.b64decode(figure))
     yours, _ = _output(_tagged(notebook, "your-runs"), "text/markdown")
-    box = Box(name) if name in {each.notebook for each in CHAPTERS} else None
+    chapter = next((each for each in CHAPTERS if each.notebook == name), None)
     return {
         "title": _title(notebook),
-        "question": box.chapter.question if box else "",
-        "found": box.chapter.found(box.records) if box else "",
+        "question": chapter.question if chapter else "",
+        "found": chapter.found(records) if chapter else "",
         "figure": f"figures/{name}.png" if figure else None,
         "caption": about.get("figure", {}).get("caption", ""),
         "alt": about.get("image", {}).get("alt", ""),
@@ -134,13 +134,14 @@ def _summary(folder: Path, name: str, notebook) -> dict:
     }
 
 
-def write(folder: Path, failures: Mapping[str, str]):
+def write(folder: Path, failures: Mapping[str, str], records: Records):
     """Write a page for each executed notebook in `folder`, and index.html: the front page.
 
     The front page has the question and the answer of each chapter, the figure of its cell
     tagged `main-figure`, and the sentences of its cell tagged `your-runs`.
 
-    `failures` are the messages of the notebooks that failed, by name. Each file is written
+    `failures` are the messages of the notebooks that failed, by name; `records` answer the
+    questions of the chapters. Each file is written
     whole or not at all; raises OSError if one cannot be written.
     """
     notebooks = {
@@ -152,7 +153,7 @@ def write(folder: Path, failures: Mapping[str, str]):
         {
             "name": name,
             "page": f"{name}.html",
-            **_summary(folder, name, notebook),
+            **_summary(folder, name, notebook, records),
         }
         for name, notebook in notebooks.items()
     ]

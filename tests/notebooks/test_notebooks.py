@@ -159,6 +159,11 @@ def test_a_notebook_is_numbered_or_an_appendix_or_the_template():
     assert {path.name for path in ALL} - {path.name for path in WRITTEN} == {"_template.ipynb"}
 
 
+@each_written
+def test_words_and_code_are_balanced(path):
+    assert 1.1 <= len(cells(path, "markdown")) / len(cells(path)) <= 1.8
+
+
 @each
 def test_a_folded_cell_at_the_top_declares_the_parameters(path):
     _, first, second = cells(path)[:3]

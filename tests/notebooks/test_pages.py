@@ -10,7 +10,7 @@ from PIL import Image
 
 from clr.notebooks import pages
 from clr.notebooks.pages import SmallFigures
-from clr.papers.chapters import Box
+from clr.papers.chapters import Box, Records
 from clr.paths import ROOT
 
 THIN = (224, 82, 156)
@@ -66,7 +66,7 @@ def chapter():
 
 def test_the_front_page_has_the_question_the_answer_one_figure_and_the_readers_runs(tmp_path):
     nbformat.write(chapter(), tmp_path / "03_cifar10_policies.ipynb")
-    pages.write(tmp_path, {})
+    pages.write(tmp_path, {}, Records())
     front = (tmp_path / "index.html").read_text()
     box = Box("03_cifar10_policies")
     assert escape(box.chapter.question) in front
@@ -80,7 +80,7 @@ def test_a_page_folds_code_and_numbers_its_figures(tmp_path):
     notebook = chapter()
     notebook.cells.append(notebook.cells[2].copy())
     nbformat.write(notebook, tmp_path / "03_cifar10_policies.ipynb")
-    pages.write(tmp_path, {})
+    pages.write(tmp_path, {}, Records())
     page = (tmp_path / "03_cifar10_policies.html").read_text()
     assert page.count('<details class="code"><summary>Code</summary>') == 3
     numbers = re.findall(r"<b>(Figure \d)\.</b> Accuracy &lt;along&gt; the runs\.", page)
@@ -94,7 +94,7 @@ def test_links_lead_to_pages_or_to_the_files_of_the_project(tmp_path):
     links = "[n](04_super_convergence.ipynb#look) [d](../docs/verdicts.md) [p](https://a.org/x)"
     notebook.cells.append(nbformat.v4.new_markdown_cell(f"{links} [here](#look)"))
     nbformat.write(notebook, tmp_path / "03_cifar10_policies.ipynb")
-    pages.write(tmp_path, {})
+    pages.write(tmp_path, {}, Records())
     page = (tmp_path / "03_cifar10_policies.html").read_text()
     found = re.findall(r'<a href="([^"]+)">(?:n|d|p|here)<', page)
     assert found[0] == "04_super_convergence.html#look"

@@ -42,8 +42,8 @@ def test_its_links_lead_somewhere():
 def test_it_lists_every_notebook_with_the_question_of_its_chapter():
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         each = chapter(path.stem)
-        cells = f"{each.title}](notebooks/{path.name}) | {each.question} | {each.minutes} |"
-        assert cells in README
+        place = f"notebooks/{path.name}) | {each.question} | {each.minutes} | {each.paper} |"
+        assert f"{each.title}]({place}" in README
 
 
 def test_its_claims_are_what_the_records_say(tmp_path, monkeypatch):
