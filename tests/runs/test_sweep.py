@@ -179,10 +179,23 @@ def test_a_second_ctrl_c_kills_the_workers(store):
     assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
+def train_for(seconds, workers):
+    """Wait until each worker has worked for so many seconds of processor time."""
+
+    def used(worker):
+        times = worker.cpu_times()
+        return times.user + times.system
+
+    ends = {worker: used(worker) + seconds for worker in workers}
+    while any(used(worker) < end for worker, end in ends.items()):
+        time.sleep(0.1)
+
+
 def test_workers_end_when_the_sweep_is_killed(store):
     process = start(*LONG, "--jobs", "2")
     wait_for("*.lock", store, 2)
-    workers = psutil.Process(process.pid).children(recursive=True)
+    workers = psutil.Process(process.pid).children()
+    train_for(2, workers)  # a lock alone does not say that its run has begun
     process.kill()
     process.communicate()
     assert psutil.wait_procs(workers, timeout=30)[1] == []
