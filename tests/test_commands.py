@@ -78,7 +78,7 @@ def give(store, tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "write", lambda: None)
     monkeypatch.setattr(bench, "report", lambda *_, **__: ())
     monkeypatch.setattr(papermill, "execute_notebook", executed)
-    monkeypatch.setattr(pages, "write", lambda folder, failures: folder)
+    monkeypatch.setattr(pages, "write", lambda folder, *_: folder)
     harmless = {"sweep": ["--list"], "run": ["--out", str(tmp_path / "results")]}
 
     def one(command):

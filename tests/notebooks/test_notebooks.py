@@ -56,6 +56,14 @@ def test_it_says_that_it_is_python_but_not_which(path):
 
 
 @each
+def test_a_captioned_cell_shows_one_thing(path):
+    """The book gives the caption, and its name, to each thing that the cell shows."""
+    captioned = [cell for cell in cells(path) if "mystnb" in cell.metadata]
+    shown = [sum("data" in output for output in cell.outputs) for cell in captioned]
+    assert set(shown) <= {1}
+
+
+@each
 def test_outputs_hold_no_errors_paths_or_vector_images(path):
     for output in outputs(path):
         assert output.output_type != "error" and output.get("name") != "stderr"
