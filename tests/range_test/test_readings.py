@@ -130,8 +130,8 @@ def test_a_metric_whose_better_side_is_not_seen_is_not_read():
 
 def test_a_pretrained_model_has_its_max_lr_where_it_gets_worse():
     data = blobs()
-    model = network()
     torch.manual_seed(0)
+    model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(300):
         optimizer.zero_grad()
