@@ -151,7 +151,7 @@ def again(rates: Mapping[str, float], warm_ups: Mapping[str, float]) -> Experime
 
     `rates` holds a peak rate per name in `SCHEDULES` that is used and per `tuned` name,
     `warm_ups` the chosen warm-up of each name in `WARMED`. Both come from the validation losses
-    of `RATES_OF_AGAIN`, and from nothing else.
+    of `RATES_OF_AGAIN` (`clr.papers.choose.chosen`), and from nothing else.
     """
     chosen = {name: f"{name}, {warm_ups[name]:.0%} warm-up" for name in WARMED}
     names = chosen | {name: name for name in CYCLES}  # in `SCHEDULES`

@@ -2,12 +2,20 @@
 
 from clr.training.config import RunConfig
 from clr.training.data import Batches, Dataset, Source, load
-from clr.training.loop import COLUMNS, SECOND, VALIDATION, Training, columns
+from clr.training.loop import (
+    COLUMNS,
+    SECOND,
+    VALIDATION,
+    VALIDATION_LOSS,
+    Training,
+    columns,
+)
 
 __all__ = [
     "COLUMNS",
     "SECOND",
     "VALIDATION",
+    "VALIDATION_LOSS",
     "Batches",
     "Dataset",
     "RunConfig",
