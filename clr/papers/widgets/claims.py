@@ -94,7 +94,7 @@ def claims_table(rows: Sequence[Mapping]) -> str:
         ),
     }
     title, still = "Every claim and its verdict", _folded(values)
-    return part("claims", title, data, ["claims.js"], still, ["claims.css"])
+    return part("claims", title, data, still)
 
 
 def _folded(values: Sequence[Mapping[str, str]]) -> str:

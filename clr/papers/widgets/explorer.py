@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from clr import checks
 from clr.papers import colours, icons
-from clr.papers.widgets.fragment import look, page_part, still
+from clr.papers.widgets.fragment import part, still
 from clr.policies import (
     WAVES,
     Decay,
@@ -68,7 +68,7 @@ def policy_explorer(
     values = {"base_lr": base_lr, "max_lr": max_lr, "stepsize": stepsize, "gamma": gamma}
     shown = {name: [_at_start(each, values) for each in some] for name, some in KINDS.items()}
     every = [policy for some in shown.values() for policy in some]
-    part = max(1, iterations // 200)
+    step = max(1, iterations // 200)
     bound = {"min": 0, "max": 2 * max_lr, "step": max_lr / 60}
     data = {
         "iterations": iterations,
@@ -105,7 +105,7 @@ def policy_explorer(
         "sliders": {
             "base_lr": bound,
             "max_lr": bound,
-            "stepsize": {"min": part, "max": max(iterations // 2, stepsize), "step": part},
+            "stepsize": {"min": step, "max": max(iterations // 2, stepsize), "step": step},
             "gamma": {
                 "min": min(1 - 6 / iterations, gamma),
                 "max": 1,
@@ -113,8 +113,7 @@ def policy_explorer(
             },
         },
     }
-    with look():
-        figure, (ax,) = still()
+    with still() as (figure, (ax,)):
         for policy in shown[kind]:
             t, rates = icons.curve(policy, iterations)
             ax.plot(t, rates, color=colours.colour(policy), label=data["names"][policy.name])
@@ -122,6 +121,4 @@ def policy_explorer(
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     alt = f"The learning rate of {kind} from iteration 0 to {iterations:,}."
-    return page_part(
-        "explorer", "Play with a policy", data, ["policies.js", "explorer.js"], figure, alt
-    )
+    return part("explorer", "Play with a policy", data, figure, alt)

@@ -8,7 +8,7 @@ import numpy as np
 
 from clr.papers import colours, icons
 from clr.papers.sensitivity import Curve
-from clr.papers.widgets.fragment import look, page_part, still
+from clr.papers.widgets.fragment import part, still
 from clr.policies import Policy
 
 DIGITS = 5  # of an accuracy, a fraction
@@ -65,8 +65,7 @@ def peak_rate(
         "hint": "Move the peak rate. Which schedule loses most when the rate is too high?",
         "note": note,
     }
-    with look():
-        figure, (ax,) = still()
+    with still() as (figure, (ax,)):
         styles = colours.styles({name: policies[name] for name in curves})
         for name, curve in curves.items():
             ax.plot(
@@ -78,4 +77,4 @@ def peak_rate(
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     alt = f"Test accuracy against the peak rate, for {len(curves)} schedules."
     title = "How much does the rate matter?"
-    return page_part("peak", title, data, ["peak.js"], figure, alt)
+    return part("peak", title, data, figure, alt)
