@@ -19,14 +19,13 @@ def peak_rate(
     policies: Mapping[str, Policy],
     iterations: int,
     *,
-    chance: float = 0.1,
     start: float | None = None,
 ) -> str:
     """A widget that shows each schedule's test accuracy at the peak rate that the reader sets.
 
     `curves` are the recorded accuracies by schedule, all at the same rates, as
     `clr.papers.worth_it.curves` gives them; `policies` holds a policy of each, for its icon and
-    colour, and `iterations` is the length of the runs. Bars begin at `chance`, the accuracy of
+    colour, and `iterations` is the length of the runs. Bars begin at the accuracy of
     guessing. `start` is one of the rates, at first the one that most schedules chose.
     ValueError without curves, for curves with different rates, and for another `start`.
     """
@@ -50,7 +49,7 @@ def peak_rate(
         note += " ✕: a run diverged there, and counts with the accuracy of guessing."
     data = {
         "rates": rates,
-        "chance": chance,
+        "chance": 0.1,
         "start": rates.index(start),
         "schedules": [
             {
