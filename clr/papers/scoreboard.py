@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import filterfalse
 
 import pandas as pd
 
@@ -31,41 +30,32 @@ def own(row: Mapping) -> bool:
     return row["protocol"] in ("CLR", "SC")
 
 
-def _cell(some: Iterable[Mapping], shortened: bool) -> str:
+def _cell(rows: Sequence[Mapping]) -> str:
     """The verdicts of several claims on one statement, as text, without claims not run.
 
-    If `shortened`, each has the name of its experiment instead of the interval. Claims of one
-    experiment have the name of their first arm or, where that is the same in two of them, their
-    whole text.
+    Claims of one experiment have the name of their first arm or, where that is the same in two
+    of them, their whole text.
     """
-    rows, said = list(some), []
+    said = []
     for row in (row for row in rows if row["verdict"] != "not run"):
-        names, points = [], row["points"]
-        if shortened:
-            names, points = [row["experiment"]], points.split(" [")[0]
         same = [each["arm"] for each in rows if each["experiment"] == row["experiment"]]
-        if len(same) > 1:
-            names.append(row["arm"] if len(set(same)) == len(same) else row["claim"])
-        said.append(f"{row['verdict']}, {points}" + f" ({': '.join(names)})" * bool(names))
+        name = row["arm"] if len(set(same)) == len(same) else row["claim"]
+        said.append(f"{row['verdict']}, {row['points']}" + f" ({name})" * (len(same) > 1))
     return "; ".join(said) or ("not run" if rows else "–")
 
 
 def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """One row per statement of a paper, from rows of `comparisons`: its source, its verdicts.
+    """One row per statement of a paper, from rows of `comparisons`: its verdicts.
 
-    The verdicts are those of the papers' own protocols, then those of shortened ones, each with
-    the difference in points. A claim that was not run is left out if another one was run.
-    Several claims of one experiment are told apart by their first arms, or by their whole text.
+    They are those of the papers' own protocols, each with the difference in points. A claim
+    that was not run is left out if another one was run. Several claims of one experiment are
+    told apart by their first arms, or by their whole text.
     """
-    found = {}
-    for name in dict.fromkeys(row["statement"] for row in rows if row["statement"]):
-        some = [row for row in rows if row["statement"] == name]
-        found[name] = {
-            "who says it": ", ".join(dict.fromkeys(row["source"] for row in some)),
-            "at the paper's own protocol": _cell(filter(own, some), False),
-            "at shortened protocols": _cell(filterfalse(own, some), True),
-        }
-    return pd.DataFrame.from_dict(found, "index", dtype=str).rename_axis("statement")
+    found = {
+        name: _cell([row for row in rows if row["statement"] == name and own(row)])
+        for name in dict.fromkeys(row["statement"] for row in rows if row["statement"])
+    }
+    return pd.DataFrame({"at the paper's own protocol": found}).rename_axis("statement")
 
 
 def kinds(rows: Sequence[Mapping]) -> dict[str, list[Mapping]]:

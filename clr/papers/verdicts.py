@@ -292,17 +292,18 @@ def _row(
         Summary.of(*each, minus and runs.get(minus, ()))
         for each, (*_, minus) in zip(tested, sides, strict=True)
     ]
-    n, planned = [each.n for each in both], [experiment.plan(arm) for arm in arms]
+    counts = [(each.n, experiment.plan(arm)) for each, arm in zip(both, arms, strict=True)]
     values = [each.accuracies for each in both]
     if published_alone:
         values.append((float(numbers["accuracy"][claim.arm]),) * len(values[0]))
     elif experiment.paired(claim):
         values = _pairs(*tested)
     word, p, difference, low, high = _compared(experiment, claim, both, values)
-    if not all(n):
+    if not all(n for n, _ in counts):
         word = "not run"
-    elif any(each < plan for each, plan in zip(n, planned, strict=True)):
+    elif any(n < planned for n, planned in counts):
         word = "undecided"
+    n_text = ", ".join(f"{n} of {plan}" if n < plan else f"{n}" for n, plan in counts)
     unit = _unit(experiment, claim)
     return {
         "claim": experiment.text(claim),
@@ -312,12 +313,9 @@ def _row(
         "points": _points(claim, both, (difference, low, high), *unit),
         **_published(sides, numbers, values, unit[0]),
         "ours": " / ".join(each.text(*unit) for each in both),
-        "n": n,
-        "n_text": ", ".join(
-            f"{each} of {plan}" if each < plan else f"{each}"
-            for each, plan in zip(n, planned, strict=True)
-        )
-        + " (second look)" * bool(set(arms) & set(experiment.second_look)),
+        "n": [n for n, _ in counts],
+        "n_text": n_text
+        + " (second look)" * (not set(arms).isdisjoint(experiment.second_look)),
         "diverged": [each.diverged for each in both],
         "difference": or_none(difference),
         "low": or_none(low),
@@ -400,23 +398,20 @@ def _published(
 
     That of one arm is the difference of the published accuracy from itself, 0.
     """
-    theirs = [
-        float(numbers["accuracy"].get(arm, nan))
-        for arm, at, second, _ in sides
-        if at is None and not second
-    ]
-    if len(theirs) < len(sides) or any(map(isnan, theirs)):
+    ends = [arm for arm, at, second, _ in sides if at is None and not second]
+    theirs = numbers[["accuracy", "runs"]].reindex(ends)
+    if len(theirs) < len(sides) or theirs["accuracy"].isna().any():
         none = dict.fromkeys(("published_difference", "predicted"))
         return {"theirs": "–", **none, "published": "–"}
-    difference = theirs[0] - theirs[-1]
-    averaged = [int(numbers["runs"][arm]) for arm, *_ in sides]
+    accuracies, averaged = theirs["accuracy"].tolist(), theirs["runs"].tolist()
+    difference = accuracies[0] - accuracies[-1]
     low, high = prediction(*values, (averaged[0], averaged[-1]))
     said = f"{100 * difference:+.{digits}f}"
     if not isnan(low):  # published numbers are rounded
         inside = low - 1e-9 <= difference <= high + 1e-9
         said += " (inside)" if inside else " (outside)"
     return {
-        "theirs": " / ".join(percent(each, None, digits) for each in theirs),
+        "theirs": " / ".join(percent(each, None, digits) for each in accuracies),
         "published_difference": difference,
         "predicted": None if isnan(low) else [low, high],
         "published": said,
