@@ -48,6 +48,14 @@ from clr.printing import percent
 from clr.runs import Run
 
 
+def _by_seed(*tested: tuple[Sequence[Run], int | None, str]) -> list[tuple]:
+    """The values of two arms' runs with the same seed, in pairs; None for one that diverged."""
+    ours, others = (
+        {run.config.seed: run.value(column, at) for run in each} for each, at, column in tested
+    )
+    return [(ours[seed], others[seed]) for seed in ours if seed in others]
+
+
 @dataclass(frozen=True)
 class Summary:
     """The accuracies of several runs at one moment, fractions, and how many had diverged.
@@ -75,13 +83,7 @@ class Summary:
         """
         found = [run.value(column, at) for run in runs]
         if minus is not None:
-            others = {run.config.seed: run.value(column, at) for run in minus}
-            seeds = [run.config.seed for run in runs]
-            pairs = [
-                (value, others[seed])
-                for value, seed in zip(found, seeds, strict=True)
-                if seed in others
-            ]
+            pairs = _by_seed((runs, at, column), (minus, at, column))
             found = [None if None in pair else np.subtract(*pair) for pair in pairs]
         there = tuple(value for value in found if value is not None)
         return cls(there, len(found) - len(there))
@@ -196,20 +198,15 @@ def verdict(
     if isnan(interval(ours, others, paired=paired)[0]):
         return "undecided", nan
     sides = 1 if CONFIDENCE[relation] < 1 - LEVEL else 2
-
-    def beyond(bound: float, side: str) -> float:
-        """The p-value of a difference "greater" or "less" (`side`) than `bound`."""
-        if np.isinf(bound):
-            return 0.0
-        difference, error, freedom = _difference(np.subtract(ours, bound), others, paired)
-        t = difference / error
-        p = float(stdtr(freedom, -t if side == "greater" else t))
-        return min(sides * p, 1.0)
-
-    found = [
-        (word, max(beyond(margin * least, "greater"), beyond(margin * most, "less")))
-        for word, least, most in RELATIONS[relation]
-    ]
+    found = []
+    for word, *ends in RELATIONS[relation]:
+        p = 0.0
+        for bound, sign in zip(ends, (-1, 1), strict=True):  # beyond the lower end, the upper
+            if np.isfinite(bound):
+                apart = np.subtract(ours, margin * bound)
+                difference, error, freedom = _difference(apart, others, paired)
+                p = max(p, min(sides * float(stdtr(freedom, sign * difference / error)), 1.0))
+        found.append((word, p))
     undecided = "undecided", min(p for _, p in found)
     return next(((word, p) for word, p in found if p < LEVEL), undecided)
 
@@ -297,7 +294,8 @@ def _row(
     if published_alone:
         values.append((float(numbers["accuracy"][claim.arm]),) * len(values[0]))
     elif experiment.paired(claim):
-        values = _pairs(*tested)
+        pairs = [pair for pair in _by_seed(*tested) if None not in pair]
+        values = [[pair[side] for pair in pairs] for side in (0, 1)]
     word, p, difference, low, high = _compared(experiment, claim, both, values)
     if not all(n for n, _ in counts):
         word = "not run"
@@ -332,15 +330,6 @@ def _row(
         **made(run for arm in arms for run in runs.get(arm, ())),
         "command": experiment.command(arms),
     }
-
-
-def _pairs(*tested: tuple[Sequence[Run], int | None, str]) -> list[list[float]]:
-    """The values of two arms' runs with the same seed, without those that diverged."""
-    ours, others = (
-        {run.config.seed: run.value(column, at) for run in each} for each, at, column in tested
-    )
-    seeds = [seed for seed in ours if None not in (ours[seed], others.get(seed))]
-    return [[each[seed] for seed in seeds] for each in (ours, others)]
 
 
 def _compared(
