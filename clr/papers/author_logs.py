@@ -49,15 +49,10 @@ def range_tests() -> pd.DataFrame:
         float(RangeRamp(0.0, end, row.iterations)(row.best_iteration))
         for end, row in zip(ends, rows.itertuples(), strict=True)
     ]
-    return (
-        pd.DataFrame(
-            {
-                "ramp": [f"0 to {end}" for end in ends],
-                "iterations": [f"{n:,}" for n in rows["iterations"]],
-                "best accuracy, %": [f"{100 * each:.1f}" for each in rows["best_accuracy"]],
-                "at rate": [f"{rate:.2f}" for rate in rates],
-            }
-        )
-        .set_index("ramp")
-        .rename_axis(columns="ramp", index=None)
-    )
+    columns = {
+        "iterations": [f"{n:,}" for n in rows["iterations"]],
+        "best accuracy, %": [f"{100 * each:.1f}" for each in rows["best_accuracy"]],
+        "at rate": [f"{rate:.2f}" for rate in rates],
+    }
+    ramps = [f"0 to {end}" for end in ends]
+    return pd.DataFrame(columns, index=ramps).rename_axis(columns="ramp")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from clr.papers import EXPERIMENTS, published, verdicts
 from clr.papers.scoreboard import counts, kinds
@@ -22,21 +22,16 @@ class Records:
 
     def __init__(self, store: Store | None = None):
         self._store = store or Store.committed()
-        self._runs: dict[str, dict[str, list[Run]]] = {}
-        self._judged: dict[str, list[dict]] = {}
 
+    @cache  # noqa: B019, a process has few of them
     def runs(self, experiment: str) -> dict[str, list[Run]]:
         """The most recorded runs of an experiment, by arm."""
-        if experiment not in self._runs:
-            self._runs[experiment] = EXPERIMENTS[experiment].most_recorded(self._store)
-        return self._runs[experiment]
+        return EXPERIMENTS[experiment].most_recorded(self._store)
 
+    @cache  # noqa: B019
     def judged(self, experiment: str) -> list[dict]:
         """The rows of `verdicts.judge` of an experiment."""
-        if experiment not in self._judged:
-            found = verdicts.judge(EXPERIMENTS[experiment], self.runs(experiment))
-            self._judged[experiment] = found
-        return self._judged[experiment]
+        return verdicts.judge(EXPERIMENTS[experiment], self.runs(experiment))
 
     @cached_property
     def rows(self) -> list[dict]:
@@ -127,16 +122,15 @@ def _table1(r: Records) -> str:
 
 
 def _super(r: Records) -> str:
-    for name, claim, arms, what in (
-        ("superconvergence", "one cycle (10,000) is", ("one cycle", "step"), "ResNet-56"),
-        ("superconvergence_short", "one cycle (2,000) is", ("one cycle", "step"), "ResNet-20"),
+    for name, claim, network in (
+        ("superconvergence", "one cycle (10,000) is", "ResNet-56"),
+        ("superconvergence_short", "one cycle (2,000) is", "ResNet-20"),
     ):
-        row = r.row(name, claim)
-        if row["verdict"] != "not run":
+        if r.row(name, claim)["verdict"] != "not run":
             return (
-                f"{r.answer(name, claim)}, with {what}: one cycle reaches "
-                f"{r.percent(name, arms[0])}, and a step schedule that is eight times as long "
-                f"{r.percent(name, arms[1])}."
+                f"{r.answer(name, claim)}, with {network}: one cycle reaches "
+                f"{r.percent(name, 'one cycle')}, and a step schedule that is eight times as "
+                f"long {r.percent(name, 'step')}."
             )
     mnist = r.points("mnist", "1cycle, 25 epochs (2,930) is better than inv")
     return (
@@ -161,11 +155,18 @@ def _super_sure(r: Records) -> str:
 
 def _solvers(r: Records) -> str:
     names = "Nesterov", "Adam", "RMSprop", "AdaGrad", "AdaDelta"
-    third = [
-        r.answer("solvers", f"{name}, triangular (4,000) is not worse than") for name in names
-    ]
-    long = [r.answer("solvers", f"{name}, triangular (4,000) is better than") for name in names]
+    third, long = (
+        [r.answer("solvers", f"{name}, triangular (4,000) is {relation}") for name in names]
+        for relation in ("not worse than", "better than")
+    )
     many = ("none", "one", "two", "three", "four", "all")[long.count("Yes")]
+    listed = {
+        wanted: " and ".join(
+            n for n, answer in zip(names, third, strict=True) if answer == wanted
+        )
+        or "none of them"
+        for wanted in ("Yes", "No", "Undecided")
+    }
     network = "figure6_scaled"
     theirs = published.of(EXPERIMENTS[network])["accuracy"]
     return (
@@ -174,14 +175,9 @@ def _solvers(r: Records) -> str:
         f"{r.percent(network, 'fixed')} (the paper: {100 * theirs['triangular']:.1f} and "
         f"{100 * theirs['fixed']:.1f} %). With the other solvers of Table 3, cycles are better "
         f"in equally many iterations for {many} of five. In a third of the iterations, they "
-        f"reach the fixed rate with {_listed(names, third, 'Yes')}, and not with "
-        f"{_listed(names, third, 'No')}; {_listed(names, third, 'Undecided')} are undecided."
+        f"reach the fixed rate with {listed['Yes']}, and not with {listed['No']}; "
+        f"{listed['Undecided']} are undecided."
     )
-
-
-def _listed(names: tuple[str, ...], answers: list[str], wanted: str) -> str:
-    found = [name for name, answer in zip(names, answers, strict=True) if answer == wanted]
-    return " and ".join(found) or "none of them"
 
 
 def _worth_it(r: Records) -> str:
@@ -353,16 +349,14 @@ class Box:
 
     def __init__(self, notebook: str, records: Records | None = None):
         self.chapter, self.records = chapter(notebook), records or Records()
-
-    def _lines(self) -> dict[str, str]:
-        return {
+        self._lines = {
             "Question": self.chapter.question,
             "What we found": self.chapter.found(self.records),
             "How sure": self.chapter.sure(self.records),
         }
 
     def _repr_markdown_(self) -> str:
-        return "\n>\n".join(f"> **{name}.** {said}" for name, said in self._lines().items())
+        return "\n>\n".join(f"> **{name}.** {said}" for name, said in self._lines.items())
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}: {said}" for name, said in self._lines().items())
+        return "\n".join(f"{name}: {said}" for name, said in self._lines.items())

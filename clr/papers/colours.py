@@ -67,7 +67,7 @@ def colour(schedule: Policy | str, *, dark: bool = False) -> str:
     return COLOURS.get(name, OTHER)[dark]
 
 
-def styles(policies: Mapping[str, Policy], *, dark: bool = False) -> dict[str, dict]:
+def styles(policies: Mapping[str, Policy]) -> dict[str, dict]:
     """The colour and line style of each policy, by label, as matplotlib takes them.
 
     The first of a kind has a full line; others of the same kind have dashes or dots.
@@ -76,7 +76,7 @@ def styles(policies: Mapping[str, Policy], *, dark: bool = False) -> dict[str, d
     used: Counter[str] = Counter()
     for label, policy in policies.items():
         dashes = DASHES[used[kind(policy)] % len(DASHES)]
-        found[label] = {"color": colour(policy, dark=dark), "linestyle": dashes}
+        found[label] = {"color": colour(policy), "linestyle": dashes}
         used[kind(policy)] += 1
     return found
 

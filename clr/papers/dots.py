@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.figure import FigureBase
 from matplotlib.transforms import blended_transform_factory
 
 from clr.papers import EXPERIMENTS, again, colours, icons
-from clr.papers.experiment import Experiment
+from clr.papers.experiment import Arm, Experiment
 from clr.papers.figures import plt
 from clr.papers.verdicts import Summary
 from clr.policies import Policy
@@ -40,43 +40,9 @@ def ends_at_0(policy: Policy, iterations: int) -> bool:
     return bool(policy(t)[-1] < policy(t).max() / 1000)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One arm of a figure; `values` are its runs, in the unit of the figure."""
-
-    label: str
-    policy: Policy
-    iterations: int
-    values: np.ndarray
-    diverged: int
-    n: int
-
-    @property
-    def at_0(self) -> bool:
-        """Whether its rate ends at 0."""
-        return ends_at_0(self.policy, self.iterations)
-
-
-def rows(
-    experiment: Experiment, runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str]
-) -> list[Row]:
-    """The arms in `labels` that have runs which did not diverge, the best mean first."""
-    times, *_ = _UNITS[experiment.measure]
-    found = []
-    for arm, label in labels.items():
-        summary = Summary.of(runs.get(arm, ()), column=f"test_{experiment.measure}")
-        if summary.accuracies:
-            policy, n = experiment.arms[arm].policy, experiment.arms[arm].iterations
-            values = times * np.array(summary.accuracies)
-            found.append(Row(label, policy, n, values, summary.diverged, summary.n))
-    best_is_high = experiment.measure == "accuracy"
-    return sorted(found, key=lambda row: row.values.mean(), reverse=best_is_high)
-
-
 def compare(
     experiment: Experiment,
     runs: Mapping[str, Sequence[Run]],
-    arms: Mapping[str, str] | Sequence[str] | None = None,
     *,
     title: str = "",
     dark: bool = False,
@@ -84,14 +50,14 @@ def compare(
 ) -> FigureBase:
     """Draw the ends of an experiment's runs, by arm: the shape of the rate, the runs, the mean.
 
-    `runs` are the experiment's. `arms` are the arms to show, or labels by arm; by default all
-    are shown, by their names. Arms without runs are left out, and runs that diverged are
+    `runs` are the experiment's. Arms without runs are left out, and runs that diverged are
     counted beside the mean. `dark` is for a dark ground. The figure is drawn on `figure`, such
     as a subfigure, or is a new one. ValueError if no arm has a run to show.
     """
-    names = experiment.arms if arms is None else arms
-    labels = names if isinstance(arms, Mapping) else {name: name for name in names}
-    shown = rows(experiment, runs, labels)
+    measure = experiment.measure
+    ends = {arm: Summary.of(each, column=f"test_{measure}") for arm, each in runs.items()}
+    shown = [arm for arm in experiment.arms if arm in ends and ends[arm].accuracies]
+    shown.sort(key=lambda arm: ends[arm].mean, reverse=measure == "accuracy")
     if not shown:
         raise ValueError(f"runs must hold a run of an arm of {experiment.name}; it has none")
     height = _height(len(shown))
@@ -103,11 +69,15 @@ def compare(
     ax.patch.set_alpha(0)
     ax.set(ylim=(len(shown) - 0.5, -0.5), yticks=[])
     each = (top - bottom) / len(shown)
-    for y, row in enumerate(shown):
-        _row(ax, y, row, experiment.measure, dark)
+    for y, name in enumerate(shown):
+        arm = experiment.arms[name]
+        colour = colours.colour(arm.policy, dark=dark)
+        _row(ax, y, ends[name], measure, colour)
+        label = {"xycoords": ("axes fraction", "data"), "ha": "right", "linespacing": 1.1}
+        _annotate(ax, textwrap.fill(name, LETTERS), (0, y), -10, color=ink, **label)
         icon = figure.add_axes((0.012, top - (y + 0.84) * each, ICON - 0.012, 0.68 * each))
-        _shape(icon, row, dark)
-    parted = [row.at_0 for row in shown]
+        _shape(icon, arm, colour)
+    parted = [ends_at_0(arm.policy, arm.iterations) for arm in map(experiment.arms.get, shown)]
     split = sum(parted)
     if 0 < split < len(shown) and all(parted[:split]):
         ax.axhline(split - 0.5, color=grey, lw=0.8, ls=(0, (2, 2)))
@@ -122,8 +92,8 @@ def compare(
     ax.tick_params(colors=ink, labelsize=9.5)
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.16 * (high - low))  # room for the last mean
-    *_, name = _UNITS[experiment.measure]
-    ax.set_xlabel(f"{name}: a dot is a run, a bar the mean", color=ink, fontsize=9.5)
+    said = f"{_UNITS[measure][-1]}: a dot is a run, a bar the mean"
+    ax.set_xlabel(said, color=ink, fontsize=9.5)
     head = {"weight": "bold", "fontsize": 12, "color": ink, "va": "top"}
     figure.text(0.012, 1 - 0.1 / height, title, **head)
     return figure
@@ -134,43 +104,28 @@ def _height(n: int) -> float:
     return HEAD + ROW * n + FOOT
 
 
-def _row(ax, y: int, row: Row, measure: str, dark: bool):
-    """The runs of one arm, their mean, and the arm's label."""
-    _, unit, digits, _ = _UNITS[measure]
-    colour, ink = colours.colour(row.policy, dark=dark), _INK[dark][0]
-    mean = row.values.mean()
-    ax.scatter(row.values, [y] * len(row.values), s=26, color=colour, alpha=0.5, lw=0, zorder=3)
+def _annotate(ax, text: str, place: tuple[float, float], right: int, **look):
+    """A text so many points to the right of a place."""
+    at = {"textcoords": "offset points", "va": "center", "fontsize": 10.5}
+    ax.annotate(text, place, (right, 0), **at, **look)
+
+
+def _row(ax, y: int, end: Summary, measure: str, colour: str):
+    """The runs of one arm and their mean."""
+    times, unit, digits, _ = _UNITS[measure]
+    values = times * np.array(end.accuracies)
+    mean = values.mean()
+    ax.scatter(values, [y] * len(values), s=26, color=colour, alpha=0.5, lw=0, zorder=3)
     ax.vlines(mean, y - 0.28, y + 0.28, color=colour, lw=4, zorder=4)
-    gone = f" ({row.diverged} of {row.n} diverged)" if row.diverged else ""
-    ax.annotate(
-        f"{mean:.{digits}f}{unit}{gone}",
-        (row.values.max(), y),
-        (8, 0),
-        textcoords="offset points",
-        va="center",
-        color=colour,
-        weight="bold",
-        fontsize=10.5,
-    )
-    ax.annotate(
-        textwrap.fill(row.label, LETTERS),
-        (0, y),
-        (-10, 0),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        color=ink,
-        fontsize=10.5,
-        linespacing=1.1,
-    )
+    gone = f" ({end.diverged} of {end.n} diverged)" if end.diverged else ""
+    said = f"{mean:.{digits}f}{unit}{gone}"
+    _annotate(ax, said, (values.max(), y), 8, color=colour, weight="bold")
 
 
-def _shape(ax, row: Row, dark: bool):
+def _shape(ax, arm: Arm, colour: str):
     """The rate of one arm over its run, as an icon."""
-    colour = colours.colour(row.policy, dark=dark)
-    t, rates = icons.curve(row.policy, row.iterations, points=1025)
-    x, y = t / row.iterations, rates / (rates.max() or 1)
+    t, rates = icons.curve(arm.policy, arm.iterations, points=1025)
+    x, y = t / arm.iterations, rates / (rates.max() or 1)
     ax.plot(x, y, color=colour, lw=1.6, solid_joinstyle="round", clip_on=False)
     ax.fill_between(x, 0, y, color=colour, alpha=0.15, lw=0)
     ax.axhline(0, color=colour, lw=0.6, alpha=0.6)
@@ -191,13 +146,11 @@ def workloads(store: Store) -> dict[str, tuple[Experiment, dict[str, list[Run]]]
     found = {}
     for title, (names, arms) in WORKLOADS.items():
         some = [EXPERIMENTS[name] for name in names if name in EXPERIMENTS]
-        if not some:
-            continue
         every = {arm: each for experiment in some for arm, each in experiment.arms.items()}
-        kept = {arm: each for arm, each in every.items() if arms is None or arm in arms}
-        experiment = replace(some[0], arms=kept, claims=())
-        if runs := experiment.most_recorded(store):
-            found[title] = experiment, runs
+        if kept := {arm: every[arm] for arm in every if arms is None or arm in arms}:
+            experiment = replace(some[0], arms=kept, claims=())
+            if runs := experiment.most_recorded(store):
+                found[title] = experiment, runs
     return found
 
 

@@ -12,6 +12,7 @@ named at their ends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 import seaborn as sns
 from IPython import get_ipython
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import PercentFormatter
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from clr.papers import colours
@@ -71,18 +72,8 @@ def _name_lines(ax):
         place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": 3}
         ax.legend(handles=lines, fontsize="small", frameon=False, **place)
         return
-    texts = [
-        ax.text(
-            1.01,
-            0,
-            line.get_label(),
-            color=line.get_color(),
-            va="center",
-            fontsize=9,
-            transform=ax.transAxes,
-        )
-        for line in lines
-    ]
+    look = {"va": "center", "fontsize": 9, "transform": ax.transAxes}
+    texts = [ax.text(1.01, 0, e.get_label(), color=e.get_color(), **look) for e in lines]
 
     def place(ax):
         room = 0.155 / (ax.get_position().height * ax.figure.get_figheight())  # a line's height
@@ -92,20 +83,28 @@ def _name_lines(ax):
             )[1]
             for line in lines
         ]
-        at = -np.inf
-        for height, text in sorted(
-            zip(np.clip(ends, 0, 1), texts, strict=True), key=lambda e: e[0]
-        ):
-            at = max(height, at + room)
-            text.set_y(at)
+        ends, at = np.clip(ends, 0, 1), -np.inf
+        for i in np.argsort(ends, kind="stable"):
+            at = max(ends[i], at + room)
+            texts[i].set_y(at)
 
     place(ax)
     for limits in ("xlim_changed", "ylim_changed"):
         ax.callbacks.connect(limits, place)
 
 
-def _thousands(ax):
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+def _over_iterations(ax, ylabel: str, **limits):
+    """Name the axes of something that is drawn against the iteration."""
+    ax.set(xlabel="iteration", ylabel=ylabel, **limits)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _seeds(ax, x, values, style: Mapping, **line):
+    """The mean of `values` (rows, seeds), in a band from the worst seed to the best."""
+    ax.plot(x, values.mean(1), **line, **style)
+    if values.shape[1] > 1:
+        low, high = values.min(1), values.max(1)
+        ax.fill_between(x, low, high, color=style["color"], alpha=0.15, lw=0)
 
 
 def policies(policies: Mapping[str, Policy], iterations: int, *, ax=None):
@@ -114,15 +113,14 @@ def policies(policies: Mapping[str, Policy], iterations: int, *, ax=None):
     for label, style in colours.styles(policies).items():
         t = np.unique(np.linspace(0, iterations, 4001).astype(int))
         ax.plot(t, policies[label](t), label=label, lw=1.6, **style)
-    ax.set(xlabel="iteration", ylabel="learning rate", ylim=(0, None))
-    _thousands(ax)
+    _over_iterations(ax, "learning rate", ylim=(0, None))
     _name_lines(ax)
     return ax
 
 
-def anatomy(policy: Triangular, *, ax=None):
+def anatomy(policy: Triangular):
     """The first two cycles of a triangular policy, labelled with the paper's terms."""
-    ax = policies({policy.name: policy}, 2 * policy.period, ax=ax)
+    ax = policies({policy.name: policy}, 2 * policy.period)
     base, top, n = policy.base_lr, policy.max_lr, policy.stepsize
     height, point = top - base, policy.period + n // 2
     ax.set_ylim(base - 0.35 * height, top + 0.15 * height)
@@ -158,17 +156,11 @@ def histories(
     ax = _axes(ax)
     styles = _styles_of(runs) if styles is None else styles
     for label, each in runs.items():
-        style = styles[label]
         columns = [run.history.set_index("iteration")[y] for run in each]
-        table = np.ma.masked_invalid(_aligned(columns))
+        table = np.ma.masked_invalid(list(zip_longest(*columns, fillvalue=np.nan)))
         t = max(columns, key=len).index
-        ax.plot(t, table.mean(1), label=label if named else None, lw=1.8, **style)
-        if len(columns) > 1:
-            ax.fill_between(
-                t, table.min(1), table.max(1), color=style["color"], alpha=0.15, lw=0
-            )
-    ax.set(xlabel="iteration", ylabel=y.replace("_", " "))
-    _thousands(ax)
+        _seeds(ax, t, table, styles[label], label=label if named else None, lw=1.8)
+    _over_iterations(ax, y.replace("_", " "))
     if y.endswith("accuracy"):
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     if not runs:
@@ -208,14 +200,11 @@ def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 
     return used
 
 
-def bounds(pairs: Mapping[str, tuple[float, float]], *, colours: Mapping[str, tuple], ax=None):
-    """Lower and upper bounds of the rate by name, one line per name, on a logarithmic axis.
-
-    The bounds are above 0; `colours` has one colour per name.
-    """
+def bounds(pairs: Mapping[str, tuple[float, float]], *, ax=None):
+    """Lower and upper bounds of the rate, above 0, by name: a line each; the axis is a log."""
     ax = _axes(ax)
-    for y, (name, pair) in enumerate(pairs.items()):
-        ax.plot(pair, [y, y], "o-", lw=4, color=colours[name])
+    for y, pair in enumerate(pairs.values()):
+        ax.plot(pair, [y, y], "o-", lw=4, color=INK)
         for rate, side, offset in zip(pair, ("right", "left"), (-7, 7), strict=True):
             at = {"xytext": (offset, 0), "textcoords": "offset points"}
             ax.annotate(f"{rate:.2g}", (rate, y), ha=side, va="center", fontsize="small", **at)
@@ -253,55 +242,34 @@ def rates(runs: Mapping[str, Sequence[Run]], *, ax=None):
         t = np.unique(np.linspace(0, run.config.iterations, 4001).astype(int))
         ax.plot(t, run.config.policy(t), lw=1, **style)
         ax.plot("iteration", "lr", ".", ms=3, color=style["color"], data=run.history)
-    ax.set(xlabel="iteration", ylabel="learning rate", ylim=(0, None))
-    _thousands(ax)
+    _over_iterations(ax, "learning rate", ylim=(0, None))
     return ax
 
 
-def sensitivity(
-    curves: Mapping[str, Curve],
-    policies: Mapping[str, Policy],
-    *,
-    below: float | None = None,
-    ax=None,
-):
+def sensitivity(curves: Mapping[str, Curve], policies: Mapping[str, Policy], *, ax=None):
     """Final test accuracy against peak rate, by schedule: mean over the seeds.
 
     The band reaches from the worst seed to the best. `policies` holds a policy of each
     schedule, for its colour. A cross marks the rates at which runs diverged; these count with
     the accuracy of guessing. A dot marks the rate that the validation accuracy chooses.
-
-    The figure ends `below` under the best mean (a fraction of accuracy), or shows everything if
-    that is None. Lower parts of the lines are cut off; lower crosses stand at the edge.
     """
     ax = _axes(ax)
-    lowest = 0.0
-    if below is not None:
-        best = max((curve.test.mean(1).max() for curve in curves.values()), default=0.0)
-        lowest = max(best - below, 0.0)
     for name, style in colours.styles({name: policies[name] for name in curves}).items():
-        curve = curves[name]
-        mean = curve.test.mean(1)
-        ax.plot(curve.rates, mean, label=name, lw=2, marker=".", ms=5, **style)
-        low, high = curve.test.min(1), curve.test.max(1)
-        ax.fill_between(curve.rates, low, high, color=style["color"], alpha=0.15, lw=0)
-        gone = [i for i, n in enumerate(curve.diverged) if n]
-        crosses = np.take(curve.rates, gone), np.maximum(mean[gone], lowest)
-        ax.plot(*crosses, "x", color=style["color"], ms=7, clip_on=False)
-        at = curve.rates.index(curve.chosen)
-        ax.plot(curve.chosen, mean[at], "o", color=style["color"], ms=6)
+        curve, color = curves[name], style["color"]
+        _seeds(ax, curve.rates, curve.test, style, label=name, lw=2, marker=".", ms=5)
+        means = pd.Series(curve.test.mean(1), curve.rates)
+        ax.plot(means[np.array(curve.diverged) > 0], "x", color=color, ms=7, clip_on=False)
+        ax.plot(curve.chosen, means[curve.chosen], "o", color=color, ms=6)
     rates = sorted({rate for curve in curves.values() for rate in curve.rates})
     ax.set_xscale("log", base=2)
     ax.set_xticks(rates, [f"{rate:.3g}" for rate in rates])
     ax.set(xlabel="peak rate", ylabel="test accuracy")
     ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    if lowest:
-        ax.set_ylim(bottom=lowest)
     _name_lines(ax)
     return ax
 
 
-def finders(rows: pd.DataFrame, *, ax=None):
+def finders(rows: pd.DataFrame):
     """The regret of each finder of the rate (`data/finders.csv`): a dot per task.
 
     A dot is the mean over the schedules and the seeds. It is filled for the tasks on which our
@@ -312,9 +280,7 @@ def finders(rows: pd.DataFrame, *, ax=None):
     schedules = rows.columns[rows.columns.get_loc("rate") + 1 :]
     each = 100 * rows.groupby(["finder", "part", "task"])[list(schedules)].mean().mean(axis=1)
     order = each[:, "again"].groupby("finder").mean().sort_values()
-    if ax is None:
-        size = (7.2, 1.0 + 0.28 * len(order))
-        _, ax = plt.subplots(figsize=size, layout="constrained")
+    _, ax = plt.subplots(figsize=(7.2, 1.0 + 0.28 * len(order)), layout="constrained")
     parts = {
         "again": ("full", "judged"),
         "judged": ("left", "judged before, then mended"),
@@ -331,15 +297,6 @@ def finders(rows: pd.DataFrame, *, ax=None):
     ax.set(xlim=(0, 100), xticks=[0, 1, 10, 100], xticklabels=["0", "1", "10", "100"])
     ax.set(xlabel="share of the reachable rise that is lost, %", ylim=(len(order) - 0.5, -0.5))
     ax.set_yticks(range(len(order)), order.index)
-    ax.legend(
-        fontsize="small", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3
-    )
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}
+    ax.legend(fontsize="small", frameon=False, **place)
     return ax
-
-
-def _aligned(columns):
-    """Series of several runs side by side: (rows, runs), NaN where a run had ended."""
-    rows = max(len(column) for column in columns)
-    return np.stack(
-        [np.pad(c.to_numpy(), (0, rows - len(c)), constant_values=np.nan) for c in columns], 1
-    )

@@ -6,7 +6,7 @@ All rows of a figure have one scale and one zero.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -16,6 +16,7 @@ from clr.papers.experiment import HOLDS, MARGIN, RELATIONS
 from clr.papers.figures import INK, PALE, plt
 
 YES, NO, OPEN = "#0a7d5b", "#b3261e", "#5f6670"
+SIGNS = {True: ("✓", YES), False: ("✗", NO), None: ("?", OPEN)}  # by whether a claim holds
 ALLOWED = "#e7f1ec"  # where a claim holds
 WIDTH = 46  # characters in a line of a label
 _UNITS = {  # by measure: the factor from a row's numbers to the axis, and the label of the axis
@@ -26,14 +27,9 @@ _UNITS = {  # by measure: the factor from a row's numbers to the axis, and the l
 
 def mark(row: Mapping) -> str:
     """The verdict of a judged claim in a sign and in words, such as '✓ better'."""
-    sign = {True: "✓", False: "✗", None: "?"}[row["holds"]]
+    sign, _ = SIGNS[row["holds"]]
     doubt = "*" if row["holm"] == "no" else ""
     return f"{sign} {row['verdict']}{doubt}"
-
-
-def colour(holds: bool | None) -> str:
-    """The colour of a verdict."""
-    return {True: YES, False: NO, None: OPEN}[holds]
 
 
 def sentences(rows: Sequence[Mapping]) -> list[str]:
@@ -56,29 +52,28 @@ def sentences(rows: Sequence[Mapping]) -> list[str]:
     return found
 
 
-def _heights(wrapped: Sequence[str]) -> np.ndarray:
-    """How many lines each row takes: as many as its label, and at least two."""
-    return np.array([max(2, 1 + text.count("\n")) for text in wrapped] or [2])
-
-
-def _inches(heights: np.ndarray) -> float:
-    """The height of a figure with such rows."""
-    return 1.1 + 0.19 * heights.sum()
-
-
-def _rows(labels: Sequence[str], ax):
-    """Axes with a labelled line for each row, the first one at the top."""
+def _wrapped(labels: Iterable[str]) -> tuple[list[str], np.ndarray, float]:
+    """Labels in lines, the lines that each row takes (at least two), the height in inches."""
     wrapped = [textwrap.fill(label, WIDTH) for label in labels]
-    heights = _heights(wrapped)
+    lines = np.array([max(2, 1 + text.count("\n")) for text in wrapped])
+    return wrapped, lines, 1.1 + 0.19 * max(2, lines.sum())
+
+
+def _rows(labels: Sequence[str], ax=None):
+    """Axes with a labelled line for each row, the first one at the top, and their places."""
+    wrapped, lines, height = _wrapped(labels)
     if ax is None:
-        ax = plt.subplots(figsize=(7.6, _inches(heights)), layout="constrained")[1]
-    ends = np.cumsum(heights)
-    ax.set(ylim=(ends[-1], 0), yticks=ends[: len(wrapped)] - heights[: len(wrapped)] / 2)
+        ax = plt.subplots(figsize=(7.6, height), layout="constrained")[1]
+    ends = np.cumsum(lines)
+    ax.set(ylim=(max(2, lines.sum()), 0), yticks=ends - lines / 2)
     ax.set_yticklabels(wrapped, fontsize=9)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", visible=True)
     ax.spines["left"].set_visible(False)
+    ax.axvline(0, color=INK, lw=1)
+    if not wrapped:
+        ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
     return ax, ax.get_yticks()
 
 
@@ -100,27 +95,21 @@ def claims(rows: Sequence[Mapping], *, labels: Sequence[str] | None = None, ax=N
     ax, places = _rows([name for _, name in shown], ax)
     keys = "difference", "low", "high", "published_difference"
     values = [times * (row[key] or 0) for row, _ in shown for key in keys]
-    margins = [times * row["margin"] for row, _ in shown]
-    low, high = min([*values, *np.negative(margins)], default=-1), max([*values, *margins, 0])
+    values += [sign * times * row["margin"] for row, _ in shown for sign in (-1, 1)]
+    low, high = min(values, default=-1), max(values, default=0)
     edges = low - 0.04 * (high - low), high + 0.04 * (high - low)
     ax.set(xlim=edges, xlabel=label)
-    ax.axvline(0, color=INK, lw=1)
     for y, (row, _) in zip(places, shown, strict=True):
         _claim(ax, y, row, edges, times)
-    parts = [
-        (Line2D([], [], marker="*", color="black", ls="", ms=9), "published"),
-        (Patch(color=ALLOWED), "where it holds"),
-    ]
+    parts = [(Patch(color=ALLOWED), "where it holds")]
+    if any(row["published_difference"] is not None for row, _ in shown):
+        star = Line2D([], [], marker="*", color="black", ls="", ms=9)
+        parts.insert(0, (star, "published"))
     if any(row["holm"] == "no" for row, _ in shown):
         open_dot = Line2D([], [], marker="o", color=OPEN, mfc="white", ls="")
         parts.append((open_dot, "* not after Holm's correction"))
-    if not any(row["published_difference"] is not None for row, _ in shown):
-        parts.pop(0)
-    handles, texts = zip(*parts, strict=True)
     place = {"loc": "outside lower center", "ncols": 3, "frameon": False}
-    ax.figure.legend(handles, texts, fontsize="small", **place)
-    if not shown:
-        ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
+    ax.figure.legend(*zip(*parts, strict=True), fontsize="small", **place)
     return ax
 
 
@@ -134,13 +123,10 @@ def panels(groups: Mapping[str, Sequence[Mapping]], labels: Callable[[Mapping], 
         name: [row for row in rows if row["verdict"] != "not run"]
         for name, rows in groups.items()
     }
-    names = {name: [labels(row) for row in rows] for name, rows in run.items() if rows}
-    sizes = [
-        _inches(_heights([textwrap.fill(each, WIDTH) for each in some]))
-        for some in names.values()
-    ]
-    if not sizes:
+    names = {name: list(map(labels, rows)) for name, rows in run.items() if rows}
+    if not names:
         return {"": claims([])}
+    sizes = [_wrapped(some)[-1] for some in names.values()]
     whole = plt.figure(figsize=(7.6, sum(sizes)), layout="constrained")
     parts = whole.subfigures(len(sizes), 1, height_ratios=sizes, squeeze=False)[:, 0]
     found = {}
@@ -157,7 +143,7 @@ def _claim(ax, y: float, row: Mapping, edges: tuple[float, float], times: float)
         allowed = [-each for each in reversed(allowed)]
     low, high = np.clip([times * row["margin"] * each for each in allowed], *edges)
     ax.barh(y, high - low, left=low, height=1.5, color=ALLOWED, zorder=0)
-    verdict, doubt = colour(row["holds"]), row["holm"] == "no"
+    (_, verdict), doubt = SIGNS[row["holds"]], row["holm"] == "no"
     text = {"va": "center", "fontsize": 9, "color": verdict}
     ax.annotate(mark(row), (1.01, y), xycoords=("axes fraction", "data"), **text)
     if row["published_difference"] is not None:
@@ -170,7 +156,7 @@ def _claim(ax, y: float, row: Mapping, edges: tuple[float, float], times: float)
     ax.plot(times * row["difference"], y, "o", color=verdict, mfc="white" if doubt else verdict)
 
 
-EXAMPLES = {  # the ends of an interval, in margins
+EXAMPLES = {  # intervals: their ends, in margins
     "The whole interval is above 0": (0.4, 2.2),
     "It holds 0, and ends below the margin": (-0.7, 0.8),
     "It holds 0 and the margin": (-0.6, 1.6),
@@ -178,21 +164,16 @@ EXAMPLES = {  # the ends of an interval, in margins
 }
 
 
-def rule(relation: str = "better than", *, ax=None):
-    """How an interval decides: four examples against 0 and the margin, with their verdicts."""
-    words = []
+def rule():
+    """How an interval decides on "better than": examples against 0 and the margin."""
+    relation, rows = "better than", []
     for low, high in EXAMPLES.values():
-        found = [
-            word for word, least, most in RELATIONS[relation] if least < low and high < most
-        ]
-        words.append(found[0] if found else "undecided")
-    rows = [
-        {
-            "claim": word,
-            "statement": "",
+        found = [w for w, least, most in RELATIONS[relation] if least < low and high < most]
+        verdict = next(iter(found), "undecided")
+        row = {
             "relation": relation,
-            "verdict": word,
-            "holds": None if word == "undecided" else word in HOLDS,
+            "verdict": verdict,
+            "holds": {"undecided": None}.get(verdict, verdict in HOLDS),
             "holm": "–",
             "measure": "accuracy",
             "margin": MARGIN,
@@ -200,26 +181,17 @@ def rule(relation: str = "better than", *, ax=None):
             "high": high * MARGIN,
             "difference": (low + high) / 2 * MARGIN,
             "published_difference": None,
-            "points": "",
         }
-        for word, (low, high) in zip(words, EXAMPLES.values(), strict=True)
-    ]
-    ax = claims(rows, labels=list(EXAMPLES), ax=ax)
+        rows.append(row)
+    ax = claims(rows, labels=list(EXAMPLES))
     for at in (-100 * MARGIN, 100 * MARGIN):
         ax.axvline(at, color=PALE, ls=":", lw=1)
-    ax.annotate(
-        f"margin, {100 * MARGIN:g} points",
-        (100 * MARGIN, 0),
-        (0, 3),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8,
-        color=PALE,
-    )
+    look = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": PALE}
+    ax.annotate(f"margin, {at:g} points", (at, 0), (0, 3), **look)
     return ax
 
 
-def numbers(rows: Sequence[Mapping], *, ax=None):
+def numbers(rows: Sequence[Mapping]):
     """The accuracies of `clr.papers.scoreboard.numbers`: ours minus the published.
 
     A dot is the mean of our runs, a line one standard deviation to both sides. Runs that
@@ -227,7 +199,7 @@ def numbers(rows: Sequence[Mapping], *, ax=None):
     """
     shown = [row for row in rows if row["mean"] is not None]
     names = [f"{r['place']}: {r['policy']}, {r['setting']} ({r['theirs']} %)" for r in shown]
-    ax, places = _rows(names, ax)
+    ax, places = _rows(names)
     for y, row in zip(places, shown, strict=True):
         x, sd = 100 * (row["mean"] - row["accuracy"]), 100 * (row["sd"] or 0)
         verdict = NO if row["diverged"] else INK
@@ -235,8 +207,5 @@ def numbers(rows: Sequence[Mapping], *, ax=None):
         if row["diverged"]:
             said = f"   {row['diverged']} of {row['n']} runs diverged"
             ax.text(x + sd, y, said, va="center", fontsize="small", color=verdict)
-    ax.axvline(0, color=INK, lw=1)
     ax.set_xlabel("ours minus the published, points of accuracy")
-    if not shown:
-        ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
     return ax

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
-from clr.papers import colours
 from clr.policies import Policy
 
 WIDTH, HEIGHT = 64, 24  # pixels
@@ -60,16 +57,3 @@ def path(policy: Policy, iterations: int) -> str:
     y = _EDGE + down * (1 - rates / (rates.max() or 1))
     kept = corners(x, y, 0.2)
     return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x[kept], y[kept], strict=True))
-
-
-def svg(policy: Policy, iterations: int, label: str = "") -> str:
-    """The shape of a policy as an SVG element, in its colour.
-
-    `label` is read out by a screen reader; without it, the icon is decoration beside a name.
-    """
-    said = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
-    return (
-        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" {said}>'
-        f'<path d="{path(policy, iterations)}" fill="none" stroke-width="2" '
-        f'stroke-linejoin="round" style="stroke:{colours.css(policy)}"/></svg>'
-    )

@@ -114,15 +114,14 @@ def compared(experiment: Experiment, runs: Runs) -> pd.DataFrame:
     return table.round(1)
 
 
-def mnist(runs: Runs, *, ax=None):
+def mnist(runs: Runs):
     """MNIST (SC Table 2): 1cycle against the number of its epochs, beside inv with 85.
 
     `runs` are those of `super_convergence.MNIST`. Means with one standard deviation, and stars
     for the published accuracies; runs that diverged are counted. Lengths below 6 epochs, which
     are far lower, are left out.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(7.6, 3.4), layout="constrained")[1]
+    _, ax = plt.subplots(figsize=(7.6, 3.4), layout="constrained")
     ends = {arm: Summary.of(each) for arm, each in runs.items()}
     colour = colours.colour("one_cycle")
     cycles = {n: ends[f"1cycle, {n} epochs"] for n in (6, 12, 25, 50, 85)}

@@ -50,7 +50,7 @@ def _loaded(make: _Make, stepsize: int, times: int) -> float:
     """The first rate after the state of a training was loaded, perhaps more than once."""
     saved = make(optimizer())
     rates(saved, stepsize)
-    state, scheduler = saved.state_dict(), make(optimizer())
+    state = saved.state_dict()
     for _ in range(times):
         scheduler = make(optimizer())
         scheduler.load_state_dict(state)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from clr.papers import colours, figures, solvers, verdicts
@@ -23,6 +23,7 @@ _CLAIMS = (  # the claims of the papers, for any average of the two arms
     ("one cycle", "better than", "step"),
     ("triangular", "not worse than", "fixed"),
 )
+AVERAGE = ", bn_fraction.*|, the cycle's statistics$"  # in the name of an arm
 _WORDS = {  # of the names of arms and claims
     ", the step's statistics": ", slower average",
     ", the cycle's statistics": ", faster average",
@@ -58,39 +59,32 @@ def tested_twice(pairs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]]) -> pd
     """
     rows = {}
     for label, (fast, slow) in pairs.items():
-        ends = {run.config.seed: run.final_accuracy for run in slow}
-        both = [run for run in fast if run.config.seed in ends]
-        ours = [100 * run.final_accuracy for run in both]
-        others = [100 * ends[run.config.seed] for run in both]
-        low, high = verdicts.interval(ours, others, paired=True)
+        ends = [
+            pd.Series({run.config.seed: run.final_accuracy for run in e}) for e in (fast, slow)
+        ]
+        both = 100 * pd.concat(ends, axis=1, join="inner")
+        low, high = verdicts.interval(both[0], both[1], paired=True)
+        mean = both.mean()
         rows[label] = {
             "our iterations": f"{fast[0].config.iterations:,}",
-            "fast, %": f"{np.mean(ours):.1f}",
-            "slow, %": f"{np.mean(others):.1f}",
-            "difference": f"{np.mean(ours) - np.mean(others):+.1f}",
+            "fast, %": f"{mean[0]:.1f}",
+            "slow, %": f"{mean[1]:.1f}",
+            "difference": f"{mean[0] - mean[1]:+.1f}",
             "interval": f"{low:+.1f} to {high:+.1f}",
             "n": len(both),
         }
     return pd.DataFrame(rows).T
 
 
-def _is_claim(row: Mapping) -> bool:
-    """Whether a judged claim is one of the papers', whatever the averages of its arms."""
-    names = [
-        row[key].partition(", bn_fraction")[0].removesuffix(", the cycle's statistics")
-        for key in ("arm", "other")
-    ]
-    return (names[0], row["relation"], names[1]) in _CLAIMS
-
-
 def claims(store: Store) -> dict[str, list[dict]]:
     """The judged claims of the papers with every way of testing, by the places in `PLACES`."""
-    return {
-        place: [
-            row for row in verdicts.judge(each, each.most_recorded(store)) if _is_claim(row)
-        ]
-        for place, each in PLACES.items()
-    }
+    found: dict[str, list[dict]] = {place: [] for place in PLACES}
+    for place, each in PLACES.items():
+        for row in verdicts.judge(each, each.most_recorded(store)):
+            arm, other = (re.sub(AVERAGE, "", row[key]) for key in ("arm", "other"))
+            if (arm, row["relation"], other) in _CLAIMS:
+                found[place].append(row)
+    return found
 
 
 def sentence(row: Mapping) -> str:

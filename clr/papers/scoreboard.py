@@ -30,48 +30,32 @@ def own(row: Mapping) -> bool:
     return row["protocol"] in ("CLR", "SC")
 
 
-def _cell(rows: Sequence[Mapping], shortened: bool) -> str:
+def _cell(rows: Sequence[Mapping]) -> str:
     """The verdicts of several claims on one statement, as text, without claims not run.
 
-    If `shortened`, each has the name of its experiment instead of the interval. Claims of one
-    experiment have the name of their first arm or, where that is the same in two of them, their
-    whole text.
+    Claims of one experiment have the name of their first arm or, where that is the same in two
+    of them, their whole text.
     """
-    run = [row for row in rows if row["verdict"] != "not run"]
-    if not run:
-        return "not run" if rows else "–"
-    arms: dict[str, list[str]] = {}
-    for row in rows:
-        arms.setdefault(row["experiment"], []).append(row["arm"])
     said = []
-    for row in run:
-        points = row["points"].split(" [")[0] if shortened else row["points"]
-        names = [row["experiment"]] if shortened else []
-        if len(same := arms[row["experiment"]]) > 1:
-            names.append(row["arm"] if len(set(same)) == len(same) else row["claim"])
-        said.append(f"{row['verdict']}, {points}" + (f" ({': '.join(names)})" if names else ""))
-    return "; ".join(said)
+    for row in (row for row in rows if row["verdict"] != "not run"):
+        same = [each["arm"] for each in rows if each["experiment"] == row["experiment"]]
+        name = row["arm"] if len(set(same)) == len(same) else row["claim"]
+        said.append(f"{row['verdict']}, {row['points']}" + f" ({name})" * (len(same) > 1))
+    return "; ".join(said) or ("not run" if rows else "–")
 
 
 def statements(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """One row per statement of a paper, from rows of `comparisons`: its source, its verdicts.
+    """One row per statement of a paper, from rows of `comparisons`: its verdicts.
 
-    The verdicts are those of the papers' own protocols, then those of shortened ones, each with
-    the difference in points. A claim that was not run is left out if another one was run.
-    Several claims of one experiment are told apart by their first arms, or by their whole text.
+    They are those of the papers' own protocols, each with the difference in points. A claim
+    that was not run is left out if another one was run. Several claims of one experiment are
+    told apart by their first arms, or by their whole text.
     """
-    found: dict[str, dict[str, str]] = {
-        "who says it": {},
-        "at the paper's own protocol": {},
-        "at shortened protocols": {},
+    found = {
+        name: _cell([row for row in rows if row["statement"] == name and own(row)])
+        for name in dict.fromkeys(row["statement"] for row in rows if row["statement"])
     }
-    sources, whole, shortened = found.values()
-    for name in dict.fromkeys(row["statement"] for row in rows if row["statement"]):
-        some = [row for row in rows if row["statement"] == name]
-        sources[name] = ", ".join(dict.fromkeys(row["source"] for row in some))
-        whole[name] = _cell([row for row in some if own(row)], False)
-        shortened[name] = _cell([row for row in some if not own(row)], True)
-    return pd.DataFrame(found, dtype=str).rename_axis("statement")
+    return pd.DataFrame({"at the paper's own protocol": found}).rename_axis("statement")
 
 
 def kinds(rows: Sequence[Mapping]) -> dict[str, list[Mapping]]:
@@ -86,29 +70,28 @@ def kinds(rows: Sequence[Mapping]) -> dict[str, list[Mapping]]:
 
 def counts(rows: Sequence[Mapping]) -> pd.DataFrame:
     """How many claims hold, do not hold, are undecided and are not run, by `kinds`."""
-    found = {
-        kind: {
-            "hold": sum(row["holds"] is True for row in each),
-            "do not hold": sum(row["holds"] is False for row in each),
-            "undecided": sum(row["verdict"] == "undecided" for row in each),
-            "not run": sum(row["verdict"] == "not run" for row in each),
-        }
-        for kind, each in kinds(rows).items()
-    }
-    return pd.DataFrame.from_dict(found, orient="index")
+    found = {}
+    for kind, each in kinds(rows).items():
+        names = [
+            {True: "hold", False: "do not hold"}.get(row["holds"], row["verdict"])
+            for row in each
+        ]
+        columns = "hold", "do not hold", "undecided", "not run"
+        found[kind] = {column: names.count(column) for column in columns}
+    return pd.DataFrame.from_dict(found, "index")
 
 
-def _bounds(each: Sequence[Run]) -> str:
-    """The bounds that range tests give, as text."""
+def _result(row, each: Sequence[Run], summary: Summary, digits: int) -> str:
+    """What our runs of a published number give, as text, or why there are none."""
+    if not each:
+        if row.dataset == "ImageNet":
+            return "not run: ImageNet"
+        return "not run" if row.arm else f"not run: no experiment yet ({row.model})"
+    if row.policy != "range_ramp":
+        return summary.text(digits)
     bounds = RangeTest.from_runs(each).bounds()
     values = bounds.base_lr, bounds.max_lr
     return " to ".join("–" if value is None else f"{value:.2g}" for value in values)
-
-
-def _why_not(row) -> str:
-    if row.dataset == "ImageNet":
-        return "not run: ImageNet"
-    return "not run" if row.arm else f"not run: no experiment yet ({row.model})"
 
 
 def numbers(store: Store | None = None) -> list[dict]:
@@ -119,28 +102,23 @@ def numbers(store: Store | None = None) -> list[dict]:
     runs), data, device, command (empty if there is no experiment).
     """
     store = store or Store.usual()
-    rows = published.numbers()
-    named = [EXPERIMENTS[name] for name in rows["experiment"].unique() if name]
-    runs = {experiment.name: experiment.most_recorded(store) for experiment in named}
-    found = []
-    for row in rows.itertuples():
+    found, runs = [], {"": {}}
+    for row in published.numbers().itertuples():
         experiment = EXPERIMENTS.get(row.experiment)
-        each = runs[row.experiment].get(row.arm, []) if experiment else []
+        if experiment and row.experiment not in runs:
+            runs[row.experiment] = experiment.most_recorded(store)
+        each = runs[row.experiment].get(row.arm, [])
         summary, ranges = Summary.of(each), row.policy == "range_ramp"
         digits = 2 if row.dataset == "MNIST" else 1
+        theirs = percent(row.accuracy, row.sd, digits)
         if ranges:
-            theirs, ours = f"{row.base_lr:g} to {row.max_lr:g}", _bounds(each) if each else ""
-        else:
-            theirs, ours = percent(row.accuracy, row.sd, digits), summary.text(digits)
+            theirs = f"{row.base_lr:g} to {row.max_lr:g}"
+        kept = ("place", "dataset", "model", "policy", "setting")
         found.append(
-            {
-                "place": row.place,
-                "dataset": row.dataset,
-                "model": row.model,
-                "policy": row.policy,
-                "setting": row.setting,
+            {key: getattr(row, key) for key in kept}
+            | {
                 "theirs": theirs,
-                "ours": ours if each else _why_not(row),
+                "ours": _result(row, each, summary, digits),
                 "accuracy": None if ranges else row.accuracy,
                 "mean": None if ranges else or_none(summary.mean),
                 "sd": None if ranges else or_none(summary.sd),
@@ -153,18 +131,8 @@ def numbers(store: Store | None = None) -> list[dict]:
     return found
 
 
-CLAIMS = [
-    "claim",
-    "verdict",
-    "points",
-    "published",
-    "theirs",
-    "ours",
-    "n_text",
-    "holm",
-    "written",
-    "source",
-]
+CLAIMS = ["claim", "verdict", "points", "published", "theirs", "ours", "n_text", "holm"]
+CLAIMS += ["written", "source"]
 MADE = ["data", "device"]
 NUMBERS = ["place", "dataset", "model", "policy", "setting", "theirs", "ours", "n", "data"]
 
@@ -176,9 +144,10 @@ def table(rows: Sequence[dict], columns: Sequence[str]) -> pd.DataFrame:
 
 def markdown(found: pd.DataFrame) -> str:
     """A table in Markdown."""
-    lines = [list(found.columns), ["---"] * len(found.columns)]
-    for line in found.astype(str).to_numpy().tolist():
-        lines.append([escape(cell, quote=False).replace("|", "\\|") for cell in line])
+    lines = [found.columns, ["---"] * len(found.columns)]
+    lines += [
+        [escape(str(e), quote=False).replace("|", "\\|") for e in row] for row in found.values
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -189,11 +158,8 @@ def as_json() -> str:
 
 def as_markdown() -> str:
     """The claims and the published numbers as Markdown tables, with the commands."""
-    return (
-        markdown(table(comparisons(), [*CLAIMS, *MADE, "command"]))
-        + "\n\n"
-        + markdown(table(numbers(), [*NUMBERS, "command"]))
-    )
+    claims = markdown(table(comparisons(), [*CLAIMS, *MADE, "command"]))
+    return f"{claims}\n\n{markdown(table(numbers(), [*NUMBERS, 'command']))}"
 
 
 def as_text() -> str:
@@ -210,8 +176,8 @@ def as_text() -> str:
     every = numbers()
     shown = [row for row in every if row["command"]]
     rest = len(every) - len(shown)
-    parts.append("published numbers\n" + table(shown, NUMBERS).to_string(index=False))
-    parts.append(
-        f"{rest} more published numbers have no experiment here; --markdown lists them"
-    )
+    parts += [
+        "published numbers\n" + table(shown, NUMBERS).to_string(index=False),
+        f"{rest} more published numbers have no experiment here; --markdown lists them",
+    ]
     return "\n\n".join(parts)

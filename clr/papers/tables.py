@@ -19,19 +19,6 @@ OURS = "ours, %"  # a column
 WHOLE = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"  # no line of a narrow page ends at it
 
 
-def made_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:
-    """A line for each data set and machine: 'CIFAR-10 (50,000 + 10,000 images), CPU, …'."""
-    return sorted(
-        {
-            f"{run.config.source.title} ({run.data['train']:,} + {run.data['test']:,} images), "
-            f"{run.provenance['device']}, threads: {run.provenance['threads']}, "
-            f"torch {run.provenance['torch']}"
-            for each in runs.values()
-            for run in each
-        }
-    )
-
-
 def not_run(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> str:
     """How many arms have no run, and the command that trains them, in one or two lines."""
     missing = [arm for arm in experiment.arms if not runs.get(arm)]
@@ -50,11 +37,9 @@ def _length(row) -> str:
 
 def _time(runs: Sequence[Run], named: bool) -> str:
     """The mean duration per run: '9 min', or '30 s (NVIDIA H200) or 6 min (CPU)' if `named`."""
-    by_device: dict[str, list[float]] = {}
-    for run in runs:
-        by_device.setdefault(_device(run), []).append(run.provenance["seconds"])
-    means = sorted((float(np.mean(seconds)), name) for name, seconds in by_device.items())
-    said = [f"{duration(mean)} ({name})" if named else duration(mean) for mean, name in means]
+    seconds = [run.provenance["seconds"] for run in runs]
+    means = pd.Series(seconds, dtype=float).groupby(list(map(_device, runs))).mean()
+    said = [duration(mean) + f" ({name})" * named for name, mean in means.sort_values().items()]
     return " or ".join(said) or "–"
 
 
@@ -100,25 +85,21 @@ def results(
     """
     paper = published.of(experiment)
     named = len({_device(run) for each in runs.values() for run in each}) > 1
-    rows = []
-    for arm, each in ((arm, runs.get(arm, [])) for arm in experiment.arms):
-        theirs = paper.loc[arm] if arm in paper.index else None
-        summary = Summary.of(each)
-        rows.append(
-            {
-                "arm": arm,
-                "paper: length": "–" if theirs is None else _length(theirs),
-                "paper, %": "–"
-                if theirs is None
-                else percent(theirs.accuracy, theirs.sd, digits).replace(" ± ", WHOLE),
-                "our iterations": f"{experiment.arms[arm].iterations:,}",
-                OURS: summary.text(digits).replace(" ± ", WHOLE),
-                "n": summary.n,
-                "time": _time(each, named),
-            }
-        )
-    unused = ["paper: length", "paper, %"] if paper.empty else []
-    table = Results(rows).set_index("arm").drop(columns=unused)
+    rows = {}
+    for arm, planned in experiment.arms.items():
+        summary, row = Summary.of(runs.get(arm, [])), {}
+        if not paper.empty:
+            theirs = paper.loc[arm] if arm in paper.index else None
+            row["paper: length"] = "–" if theirs is None else _length(theirs)
+            known = (None,) if theirs is None else (theirs.accuracy, theirs.sd)
+            row["paper, %"] = percent(*known, digits=digits).replace(" ± ", WHOLE)
+        rows[arm] = row | {
+            "our iterations": f"{planned.iterations:,}",
+            OURS: summary.text(digits).replace(" ± ", WHOLE),
+            "n": summary.n,
+            "time": _time(runs.get(arm, []), named),
+        }
+    table = Results(rows.values(), pd.Index(rows, name="arm"))
     table.attrs["experiment"] = experiment.name
     return table
 
@@ -147,11 +128,11 @@ def your_runs(runs: Mapping[str, Sequence[Run]], *compared: tuple[str, str]) -> 
     if not there:
         raise ValueError("runs must hold at least one run; it has none")
     (first, *_), *_ = there.values()
-    ends = [
-        f"* {arm}: {Summary.of(each).text()} % after {each[0].config.iterations:,} iterations "
-        f"({_runs(len(each))})"
-        for arm, each in there.items()
-    ]
+    ends = []
+    for arm, each in there.items():
+        many = "1 run" if len(each) == 1 else f"{len(each)} runs"
+        after = f"{each[0].config.iterations:,} iterations ({many})"
+        ends.append(f"* {arm}: {Summary.of(each).text()} % after {after}")
     said = [
         _comparison(name, there[name], other, there[other])
         for name, other in compared
@@ -159,10 +140,6 @@ def your_runs(runs: Mapping[str, Sequence[Run]], *compared: tuple[str, str]) -> 
     ]
     head = f"**Your runs**, on {first.config.source.title}, ended with these test accuracies:"
     return Markdown("\n\n".join([head, "\n".join(ends), *said]))
-
-
-def _runs(n: int) -> str:
-    return "1 run" if n == 1 else f"{n} runs"
 
 
 def _comparison(name: str, ours: Sequence[Run], other: str, others: Sequence[Run]) -> str:

@@ -48,6 +48,14 @@ from clr.printing import percent
 from clr.runs import Run
 
 
+def _by_seed(*tested: tuple[Sequence[Run], int | None, str]) -> list[tuple]:
+    """The values of two arms' runs with the same seed, in pairs; None for one that diverged."""
+    ours, others = (
+        {run.config.seed: run.value(column, at) for run in each} for each, at, column in tested
+    )
+    return [(ours[seed], others[seed]) for seed in ours if seed in others]
+
+
 @dataclass(frozen=True)
 class Summary:
     """The accuracies of several runs at one moment, fractions, and how many had diverged.
@@ -61,30 +69,24 @@ class Summary:
 
     @classmethod
     def of(
-        cls, runs: Sequence[Run], at: int | None = None, column: str = "test_accuracy"
+        cls,
+        runs: Sequence[Run],
+        at: int | None = None,
+        column: str = "test_accuracy",
+        minus: Sequence[Run] | None = None,
     ) -> Summary:
         """The summary of a column of `runs` at their end, or at iteration `at`.
 
-        KeyError if a run was not tested at that iteration.
+        With `minus`, of the differences between runs with equal seeds: runs without a partner
+        are left out, and a pair of which one diverged counts as diverged. KeyError if a run was
+        not tested at that iteration.
         """
         found = [run.value(column, at) for run in runs]
+        if minus is not None:
+            pairs = _by_seed((runs, at, column), (minus, at, column))
+            found = [None if None in pair else np.subtract(*pair) for pair in pairs]
         there = tuple(value for value in found if value is not None)
         return cls(there, len(found) - len(there))
-
-    @classmethod
-    def of_differences(cls, runs: Sequence[Run], minus: Sequence[Run], column: str) -> Summary:
-        """The summary of the differences at the end between runs with equal seeds.
-
-        Runs without a partner are left out; a pair of which one diverged counts as diverged.
-        """
-        others = {run.config.seed: run.value(column) for run in minus}
-        pairs = [
-            (run.value(column), others[run.config.seed])
-            for run in runs
-            if run.config.seed in others
-        ]
-        there = tuple(a - b for a, b in pairs if a is not None and b is not None)
-        return cls(there, len(pairs) - len(there))
 
     @property
     def n(self) -> int:
@@ -121,25 +123,31 @@ CONFIDENCE = dict.fromkeys(RELATIONS, 1 - LEVEL) | {
 OPEN = "undecided", "not run"  # verdicts that decide nothing
 
 
-def _without_spread(ours: Sequence[float], others: Sequence[float], paired: bool) -> bool:
-    """Whether there is no spread: only one run in an arm, or equal runs in each arm."""
-    if min(len(ours), len(others)) < 2:
-        return True
-    spreads = [np.subtract(ours, others)] if paired else [ours, others]
-    return max(map(np.ptp, spreads)) < 1e-12  # not 0, because of rounding
-
-
-def _difference(ours, others, paired: bool) -> tuple[float, float, float]:
+def _difference(
+    ours: Sequence[float],
+    others: Sequence[float],
+    paired: bool = False,
+    averaged: tuple[int, int] | None = None,
+) -> tuple[float, float, float]:
     """The difference of two means, its standard error, and its degrees of freedom.
 
-    As in Student's test of two moments of the same runs, or in Welch's of two arms.
+    As in Student's test of two moments of the same runs, or in Welch's of two arms. With
+    `averaged`, the error of means of so many further runs. All are NaN where there is no
+    spread: only one run in an arm, or equal runs in each arm.
     """
+    each = [np.subtract(ours, others)] if paired else [np.array(ours), np.array(others)]
+    if min(map(len, each)) < 2 or max(map(np.ptp, each)) < 1e-12:  # not 0, because of rounding
+        return nan, nan, nan
     if paired:
-        each = np.subtract(ours, others)
-        return each.mean(), np.sqrt(each.var(ddof=1) / len(each)), len(each) - 1
-    a, b = (np.var(arm, ddof=1) / len(arm) for arm in (ours, others))
-    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(others) - 1))
-    return np.mean(ours) - np.mean(others), np.sqrt(a + b), freedom
+        (gains,) = each
+        return gains.mean(), np.sqrt(gains.var(ddof=1) / len(gains)), len(gains) - 1
+    n, spreads = (
+        np.array([len(arm) for arm in each]),
+        np.array([arm.var(ddof=1) for arm in each]),
+    )
+    parts = spreads * (1 / n + 1 / np.array(averaged)) if averaged else spreads / n
+    freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
+    return each[0].mean() - each[1].mean(), np.sqrt(parts.sum()), freedom
 
 
 def interval(
@@ -153,9 +161,11 @@ def interval(
 
     (nan, nan) if an arm has only one run, or if there is no spread (that can happen by chance).
     """
-    if _without_spread(ours, others, paired):
-        return nan, nan
-    difference, error, freedom = _difference(ours, others, paired)
+    return _ends(_difference(ours, others, paired), confidence)
+
+
+def _ends(found: tuple[float, float, float], confidence: float) -> tuple[float, float]:
+    difference, error, freedom = found
     half = stdtrit(freedom, (1 + confidence) / 2) * error
     return float(difference - half), float(difference + half)
 
@@ -168,16 +178,7 @@ def prediction(
     With `averaged`, of the means of so many further runs. As in Welch's test, each arm has a
     spread of its own. (nan, nan) where `interval` is.
     """
-    if _without_spread(ours, others, False):
-        return nan, nan
-    n = np.array([len(ours), len(others)])
-    parts = np.array([np.var(ours, ddof=1), np.var(others, ddof=1)]) * (
-        1 / n + 1 / np.array(averaged)
-    )
-    freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
-    half = np.sqrt(parts.sum()) * stdtrit(freedom, 1 - LEVEL / 2)
-    difference = np.mean(ours) - np.mean(others)
-    return float(difference - half), float(difference + half)
+    return _ends(_difference(ours, others, averaged=averaged), 1 - LEVEL)
 
 
 def verdict(
@@ -194,23 +195,18 @@ def verdict(
     range; that of "undecided" is the smallest one of the possible verdicts. Holm's correction
     is applied to these values. NaN without an interval.
     """
-    if _without_spread(ours, others, paired):
+    if isnan(interval(ours, others, paired=paired)[0]):
         return "undecided", nan
     sides = 1 if CONFIDENCE[relation] < 1 - LEVEL else 2
-
-    def beyond(bound: float, side: str) -> float:
-        """The p-value of a difference "greater" or "less" (`side`) than `bound`."""
-        if np.isinf(bound):
-            return 0.0
-        difference, error, freedom = _difference(np.subtract(ours, bound), others, paired)
-        t = difference / error
-        p = float(stdtr(freedom, -t if side == "greater" else t))
-        return min(sides * p, 1.0)
-
-    found = [
-        (word, max(beyond(margin * least, "greater"), beyond(margin * most, "less")))
-        for word, least, most in RELATIONS[relation]
-    ]
+    found = []
+    for word, *ends in RELATIONS[relation]:
+        p = 0.0
+        for bound, sign in zip(ends, (-1, 1), strict=True):  # beyond the lower end, the upper
+            if np.isfinite(bound):
+                apart = np.subtract(ours, margin * bound)
+                difference, error, freedom = _difference(apart, others, paired)
+                p = max(p, min(sides * float(stdtr(freedom, sign * difference / error)), 1.0))
+        found.append((word, p))
     undecided = "undecided", min(p for _, p in found)
     return next(((word, p) for word, p in found if p < LEVEL), undecided)
 
@@ -271,6 +267,10 @@ def judge(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[dic
     return rows
 
 
+# the attributes of a claim that its row shows as they are
+FIELDS = "arm", "other", "relation", "margin", "statement", "control", "source", "written"
+
+
 def _row(
     experiment: Experiment,
     claim: Claim,
@@ -278,31 +278,30 @@ def _row(
     numbers: pd.DataFrame,
 ) -> dict:
     """The verdict on one claim, before Holm's correction."""
-    sides = claim.sides[:1] if claim.relation == "as published" else claim.sides
+    published_alone = claim.relation == "as published"
+    sides = claim.sides[:1] if published_alone else claim.sides
     arms = [arm for arm, *_ in sides]
     tested = [
         (runs.get(arm, ()), at, column)
         for (arm, at, *_), column in zip(sides, experiment.columns(claim), strict=False)
     ]
     both = [
-        Summary.of_differences(each, runs.get(minus, ()), column)
-        if minus
-        else Summary.of(each, at, column)
-        for (each, at, column), (*_, minus) in zip(tested, sides, strict=True)
+        Summary.of(*each, minus and runs.get(minus, ()))
+        for each, (*_, minus) in zip(tested, sides, strict=True)
     ]
-    n, planned = [each.n for each in both], [experiment.plan(arm) for arm in arms]
-    if claim.relation == "as published":
-        number = float(numbers["accuracy"][claim.arm])
-        values = [both[0].accuracies, (number,) * len(both[0].accuracies)]
+    counts = [(each.n, experiment.plan(arm)) for each, arm in zip(both, arms, strict=True)]
+    values = [each.accuracies for each in both]
+    if published_alone:
+        values.append((float(numbers["accuracy"][claim.arm]),) * len(values[0]))
     elif experiment.paired(claim):
-        values = _pairs(*tested)
-    else:
-        values = [each.accuracies for each in both]
+        pairs = [pair for pair in _by_seed(*tested) if None not in pair]
+        values = [[pair[side] for pair in pairs] for side in (0, 1)]
     word, p, difference, low, high = _compared(experiment, claim, both, values)
-    if not all(n):
+    if not all(n for n, _ in counts):
         word = "not run"
-    elif any(each < plan for each, plan in zip(n, planned, strict=True)):
+    elif any(n < planned for n, planned in counts):
         word = "undecided"
+    n_text = ", ".join(f"{n} of {plan}" if n < plan else f"{n}" for n, plan in counts)
     unit = _unit(experiment, claim)
     return {
         "claim": experiment.text(claim),
@@ -312,12 +311,9 @@ def _row(
         "points": _points(claim, both, (difference, low, high), *unit),
         **_published(sides, numbers, values, unit[0]),
         "ours": " / ".join(each.text(*unit) for each in both),
-        "n": n,
-        "n_text": ", ".join(
-            f"{each} of {plan}" if each < plan else f"{each}"
-            for each, plan in zip(n, planned, strict=True)
-        )
-        + " (second look)" * bool(set(arms) & set(experiment.second_look)),
+        "n": [n for n, _ in counts],
+        "n_text": n_text
+        + " (second look)" * (not set(arms).isdisjoint(experiment.second_look)),
         "diverged": [each.diverged for each in both],
         "difference": or_none(difference),
         "low": or_none(low),
@@ -330,26 +326,10 @@ def _row(
         "protocol": experiment.protocol,
         "paper": experiment.paper,
         "breaks": list(experiment.breaks),
-        "arm": claim.arm,
-        "other": claim.other,
-        "relation": claim.relation,
-        "margin": claim.margin,
-        "statement": claim.statement,
-        "control": claim.control,
-        "source": claim.source,
-        "written": claim.written,
+        **{key: getattr(claim, key) for key in FIELDS},
         **made(run for arm in arms for run in runs.get(arm, ())),
         "command": experiment.command(arms),
     }
-
-
-def _pairs(*tested: tuple[Sequence[Run], int | None, str]) -> list[list[float]]:
-    """The values of two arms' runs with the same seed, without those that diverged."""
-    ours, others = (
-        {run.config.seed: run.value(column, at) for run in each} for each, at, column in tested
-    )
-    seeds = [seed for seed in ours if None not in (ours[seed], others.get(seed))]
-    return [[each[seed] for seed in seeds] for each in (ours, others)]
 
 
 def _compared(
@@ -407,27 +387,20 @@ def _published(
 
     That of one arm is the difference of the published accuracy from itself, 0.
     """
-    theirs = [
-        float(numbers["accuracy"].get(arm, nan))
-        for arm, at, second, _ in sides
-        if at is None and not second
-    ]
-    if len(theirs) < len(sides) or any(map(isnan, theirs)):
-        return {
-            "theirs": "–",
-            "published_difference": None,
-            "predicted": None,
-            "published": "–",
-        }
-    difference = theirs[0] - theirs[-1]
-    averaged = [int(numbers["runs"][arm]) for arm, *_ in sides]
+    ends = [arm for arm, at, second, _ in sides if at is None and not second]
+    theirs = numbers[["accuracy", "runs"]].reindex(ends)
+    if len(theirs) < len(sides) or theirs["accuracy"].isna().any():
+        none = dict.fromkeys(("published_difference", "predicted"))
+        return {"theirs": "–", **none, "published": "–"}
+    accuracies, averaged = theirs["accuracy"].tolist(), theirs["runs"].tolist()
+    difference = accuracies[0] - accuracies[-1]
     low, high = prediction(*values, (averaged[0], averaged[-1]))
     said = f"{100 * difference:+.{digits}f}"
     if not isnan(low):  # published numbers are rounded
         inside = low - 1e-9 <= difference <= high + 1e-9
         said += " (inside)" if inside else " (outside)"
     return {
-        "theirs": " / ".join(percent(each, None, digits) for each in theirs),
+        "theirs": " / ".join(percent(each, None, digits) for each in accuracies),
         "published_difference": difference,
         "predicted": None if isnan(low) else [low, high],
         "published": said,

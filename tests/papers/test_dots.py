@@ -73,8 +73,8 @@ def test_where_a_rate_ends(policy, ends):
 def test_diverged_runs_are_counted_and_arms_without_runs_are_left_out():
     gone = ends(0.0, ended="diverged at iteration 15")
     runs = {"fixed": RUNS["fixed"] + gone, "falls": gone}
-    figure = dots.compare(experiment(ARMS), runs, {"fixed": "at one rate", "falls": "f"})
-    assert texts(figure) == ["61.0 % (1 of 3 diverged)", "at one rate"]
+    figure = dots.compare(experiment(ARMS), runs)
+    assert texts(figure) == ["61.0 % (1 of 3 diverged)", "fixed"]
     with pytest.raises(ValueError, match="a run of an arm of table1; it has none"):
         dots.compare(experiment(ARMS), {"falls": gone})
 
@@ -91,7 +91,7 @@ def test_of_losses_the_lowest_mean_is_at_the_top():
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_colours_are_those_of_the_schedules_on_this_ground(dark):
-    figure = dots.compare(experiment(ARMS), RUNS, ["cycles"], dark=dark)
+    figure = dots.compare(experiment(ARMS), {"cycles": RUNS["cycles"]}, dark=dark)
     icon = figure.axes[1].lines[0]
     assert icon.get_color() == colours.colour("triangular", dark=dark)
     assert plt.matplotlib.colors.to_hex(figure.get_facecolor()) == colours.GROUND[dark]

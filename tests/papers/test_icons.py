@@ -1,7 +1,5 @@
 """The shapes of schedules as small pictures."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -38,9 +36,3 @@ def test_a_curve_is_drawn_by_few_points(policy):
     every = np.arange(1001)
     assert len(t) < 15 and t[0] == 0 and t[-1] == 1000
     assert np.abs(np.interp(every, t, rates) - policy(every)).max() <= 0.1 / 1000 * 1.001
-
-
-def test_an_icon_says_what_it_shows_or_is_decoration():
-    policy = Fixed(0.1)
-    assert 'aria-hidden="true"' in icons.svg(policy, 10)
-    assert re.search(r'role="img" aria-label="&lt;fixed&gt;"', icons.svg(policy, 10, "<fixed>"))

@@ -64,11 +64,3 @@ def test_what_is_not_run_is_said_with_the_command():
     )
     every = {arm: [run([0.1, 0.5])] for arm in "abc"}
     assert tables.not_run(each, every) == "solvers: all arms have runs"
-
-
-def test_made_on_names_data_and_machine():
-    runs = {"a": [run([0, 0.1]), run([0, 0.2])], "b": [run([0, 1], dataset="cifar10")]}
-    assert tables.made_on(runs) == [
-        "CIFAR-10 (8 + 2 images), CPU, threads: 1, torch 2",
-        "digits (8 + 2 images), CPU, threads: 1, torch 2",
-    ]

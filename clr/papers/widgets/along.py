@@ -8,7 +8,7 @@ import numpy as np
 
 from clr import checks
 from clr.papers import colours, icons
-from clr.papers.widgets.fragment import look, page_part, still
+from clr.papers.widgets.fragment import part, still
 from clr.runs import Run
 
 SCALE = 10_000  # accuracies are in units of one image of 10,000, which are short as JSON
@@ -65,8 +65,7 @@ def rate_and_accuracy(
             "test. The axis of accuracy does not begin at 0."
         ),
     }
-    with look():
-        figure, (above, below) = still(2)
+    with still(2) as (figure, (above, below)):
         for arm in (arm for arm in arms if arm["name"] in shown):
             style = styles[arm["name"]]
             above.plot(*arm["rate"], label=arm["name"], **style)
@@ -79,4 +78,4 @@ def rate_and_accuracy(
         above.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     alt = f"Learning rate and test accuracy against iteration: {' and '.join(shown)}."
     title = "Rate and accuracy together"
-    return page_part("along", title, data, ["along.js"], figure, alt)
+    return part("along", title, data, figure, alt)

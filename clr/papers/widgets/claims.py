@@ -68,12 +68,11 @@ def claims_table(rows: Sequence[Mapping]) -> str:
     if not rows:
         raise ValueError("rows must hold at least one claim; it is empty")
     values = [_values(row) for row in rows]
-    answers = [*ANSWERS.values(), NOT_RUN]
     keys = list(values[0])
     texts = {text: None for row in values for text in row.values()}  # each is written once
     number = {text: i for i, text in enumerate(texts)}
-    colours = "yes", "no", "open", "open"
-    many = "hold", "do not hold", "undecided", NOT_RUN
+    answers = [*ANSWERS.values(), NOT_RUN]
+    looks = ("hold", "yes"), ("do not hold", "no"), ("undecided", "open"), (NOT_RUN, "open")
     data = {
         "keys": keys,
         "texts": list(texts),
@@ -81,8 +80,8 @@ def claims_table(rows: Sequence[Mapping]) -> str:
         "columns": list(COLUMNS.items()),
         "details": list(DETAILS.items()),
         "answers": [
-            {"value": value, "name": value, "many": name, "colour": f"var(--clr-{colour})"}
-            for value, name, colour in zip(answers, many, colours, strict=True)
+            {"value": value, "name": value, "many": many, "colour": f"var(--clr-{colour})"}
+            for value, (many, colour) in zip(answers, looks, strict=True)
         ],
         "start": {"answer": answers, "kind": KINDS[0]},
         "hint": "Choose which claims to see; a click on a heading sorts, on a claim opens it.",
@@ -94,7 +93,7 @@ def claims_table(rows: Sequence[Mapping]) -> str:
         ),
     }
     title, still = "Every claim and its verdict", _folded(values)
-    return part("claims", title, data, ["claims.js"], still, ["claims.css"])
+    return part("claims", title, data, still)
 
 
 def _folded(values: Sequence[Mapping[str, str]]) -> str:

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from clr import checks
+from clr import checks, policies
 from clr.papers import colours, icons
-from clr.papers.widgets.fragment import look, page_part, still
-from clr.policies import (
-    WAVES,
-    Decay,
-    Exp,
-    ExpRange,
-    ExpRangeAmplitude,
-    ExpRangeCycle,
-    Fixed,
-    OneCycle,
-    Policy,
-    Triangular,
-    Triangular2,
-)
+from clr.papers.widgets.fragment import part, still
+from clr.policies import WAVES, Policy
 
 READINGS: dict[type[Policy], str] = {
-    ExpRange: "both bounds (the paper)",
-    ExpRangeAmplitude: "swing only (PyTorch, Keras)",
-    ExpRangeCycle: "swing, per cycle (articles)",
+    policies.ExpRange: "both bounds (the paper)",
+    policies.ExpRangeAmplitude: "swing only (PyTorch, Keras)",
+    policies.ExpRangeCycle: "swing, per cycle (articles)",
 }
 KINDS: dict[str, tuple[type[Policy], ...]] = {
-    "triangular": (Triangular,),
-    "triangular2": (Triangular2,),
+    "triangular": (policies.Triangular,),
+    "triangular2": (policies.Triangular2,),
     "exp_range": tuple(READINGS),
-    "one_cycle": (OneCycle,),
-    "decay": (Decay,),
-    "exp": (Exp,),
-    "fixed": (Fixed,),
+    "one_cycle": (policies.OneCycle,),
+    "decay": (policies.Decay,),
+    "exp": (policies.Exp,),
+    "fixed": (policies.Fixed,),
 }
 _NUMBERS = "base_lr", "max_lr", "stepsize", "gamma"
 
@@ -42,10 +30,6 @@ def fields_of(policy: type[Policy]) -> list[str]:
     """The fields of a policy that the reader can change."""
     names = [field.name for field in fields(policy)]
     return [name for name in (*_NUMBERS, "wave") if name in names]
-
-
-def _at_start(policy: type[Policy], values: dict) -> Policy:
-    return policy(**{name: values[name] for name in fields_of(policy) if name in values})
 
 
 def policy_explorer(
@@ -66,9 +50,12 @@ def policy_explorer(
     checks.one_of("kind", kind, KINDS)
     checks.whole("iterations", iterations)
     values = {"base_lr": base_lr, "max_lr": max_lr, "stepsize": stepsize, "gamma": gamma}
-    shown = {name: [_at_start(each, values) for each in some] for name, some in KINDS.items()}
+    shown = {
+        name: [each(**{k: values[k] for k in fields_of(each) if k != "wave"}) for each in some]
+        for name, some in KINDS.items()
+    }
     every = [policy for some in shown.values() for policy in some]
-    part = max(1, iterations // 200)
+    step = max(1, iterations // 200)
     bound = {"min": 0, "max": 2 * max_lr, "step": max_lr / 60}
     data = {
         "iterations": iterations,
@@ -95,7 +82,7 @@ def policy_explorer(
             {
                 "value": name,
                 "name": name,
-                "icon": icons.path(Triangular(0.0, 1.0, 100, wave=wave), 400),
+                "icon": icons.path(policies.Triangular(0.0, 1.0, 100, wave=wave), 400),
             }
             for name, wave in WAVES.items()
         ],
@@ -105,7 +92,7 @@ def policy_explorer(
         "sliders": {
             "base_lr": bound,
             "max_lr": bound,
-            "stepsize": {"min": part, "max": max(iterations // 2, stepsize), "step": part},
+            "stepsize": {"min": step, "max": max(iterations // 2, stepsize), "step": step},
             "gamma": {
                 "min": min(1 - 6 / iterations, gamma),
                 "max": 1,
@@ -113,8 +100,7 @@ def policy_explorer(
             },
         },
     }
-    with look():
-        figure, (ax,) = still()
+    with still() as (figure, (ax,)):
         for policy in shown[kind]:
             t, rates = icons.curve(policy, iterations)
             ax.plot(t, rates, color=colours.colour(policy), label=data["names"][policy.name])
@@ -122,6 +108,4 @@ def policy_explorer(
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     alt = f"The learning rate of {kind} from iteration 0 to {iterations:,}."
-    return page_part(
-        "explorer", "Play with a policy", data, ["policies.js", "explorer.js"], figure, alt
-    )
+    return part("explorer", "Play with a policy", data, figure, alt)

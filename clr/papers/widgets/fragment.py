@@ -7,15 +7,18 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
+from string import Template
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+MORE = {"explorer": ["policies.js"]}  # scripts beside a widget's own
 _STYLE = {
     "svg.fonttype": "none",  # text as text
     "svg.hashsalt": "clr",  # the same names inside the image each time
@@ -34,19 +37,19 @@ def as_json(data: object) -> str:
     return text.replace("<", "\\u003c")
 
 
-def look():
-    """A context in which still figures look the same, whatever the style of other figures."""
-    return style.context(("default", _STYLE))
+@contextmanager
+def still(rows: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of the size of a widget, and its axes, one below the other.
 
-
-def still(rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of the size of a widget, and its axes, one below the other."""
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
-    ratios = [1] * (rows - 1) + [rows]
-    axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure, list(axes)
+    It looks the same, whatever the style of other figures.
+    """
+    with style.context(("default", _STYLE)):
+        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+        ratios = [1] * (rows - 1) + [rows]
+        axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+        for ax in axes:
+            ax.spines[["top", "right"]].set_visible(False)
+        yield figure, list(axes)
 
 
 def image(figure: Figure) -> str:
@@ -55,7 +58,7 @@ def image(figure: Figure) -> str:
     Its coordinates have one decimal of a point, which halves its size.
     """
     buffer = io.StringIO()
-    with look():
+    with style.context(("default", _STYLE)):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     svg = re.sub('="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
@@ -63,49 +66,30 @@ def image(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def page_part(
-    name: str, title: str, data: dict, scripts: Sequence[str], figure: Figure, alt: str
-) -> str:
-    """`part` with a figure to be seen without scripts; `alt` describes it."""
-    still = (
-        f'<figure class="clr-still"><img alt="{escape(alt)}" src="{image(figure)}">'
-        f"<figcaption>{escape(alt)} Where scripts run, it is interactive."
-        "</figcaption></figure>"
-    )
-    return part(name, title, data, scripts, still)
+def part(name: str, title: str, data: dict, still: Figure | str, alt: str = "") -> str:
+    """One widget as HTML, from the template `widget.html`.
 
-
-def part(
-    name: str,
-    title: str,
-    data: dict,
-    scripts: Sequence[str],
-    still: str,
-    styles: Sequence[str] = (),
-) -> str:
-    """One widget as HTML.
-
-    `scripts` are the names of its script files, of which the last one defines the function
-    `start(root, data)`; `styles` are those of its own style files. `still` is an HTML element
-    of the class `clr-still`, which is seen without scripts. The text depends on nothing else,
-    so it is the same each time.
+    Its script `{name}.js` defines the function `start(root, data)`. What is seen without
+    scripts is the figure `still`, which `alt` describes, or an HTML element of the class
+    `clr-still`. The text depends on nothing else, so it is the same each time.
     """
+    if isinstance(still, Figure):
+        still = (
+            f'<figure class="clr-still"><img alt="{escape(alt)}" src="{image(still)}">'
+            f"<figcaption>{escape(alt)} Where scripts run, it is interactive."
+            "</figcaption></figure>"
+        )
     content = as_json(data)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    code = "\n".join(source(each) for each in ("shared.js", *scripts))
-    css = "".join(source(each) for each in ("shared.css", *styles))
+    scripts = ["shared.js", *MORE.get(name, ()), f"{name}.js"]
     # A page can hold the same widget twice: each copy is started once.
-    start = (
-        f'for (const root of document.querySelectorAll(\'[data-clr-widget="{name}-{digest}"]'
-        ":not([data-started])')) begin(root, start);"
-    )
-    return (
-        f'<section class="clr-widget clr-{name}" data-clr-widget="{name}-{digest}" '
-        f'aria-label="{escape(title)}">\n'
-        f"<style>\n{css}</style>\n"
-        f'<p class="clr-title">{escape(title)}</p>\n'
-        '<div class="clr-live"></div>\n'
-        f"{still}\n"
-        f'<script type="application/json">{content}</script>\n'
-        f"<script>\n(() => {{\n{code}\n{start}\n}})();\n</script>\n</section>\n"
+    return Template(source("widget.html")).substitute(
+        name=name,
+        digest=hashlib.sha256(content.encode()).hexdigest()[:8],
+        title=escape(title),
+        css="".join(
+            source(each) for each in ("shared.css", f"{name}.css") if (HERE / each).exists()
+        ),
+        still=still,
+        data=content,
+        code="\n".join(map(source, scripts)),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from clr.papers import colours, icons
 from clr.papers.sensitivity import Curve
-from clr.papers.widgets.fragment import look, page_part, still
+from clr.papers.widgets.fragment import part, still
 from clr.policies import Policy
 
 DIGITS = 5  # of an accuracy, a fraction
@@ -19,14 +19,13 @@ def peak_rate(
     policies: Mapping[str, Policy],
     iterations: int,
     *,
-    chance: float = 0.1,
     start: float | None = None,
 ) -> str:
     """A widget that shows each schedule's test accuracy at the peak rate that the reader sets.
 
     `curves` are the recorded accuracies by schedule, all at the same rates, as
     `clr.papers.worth_it.curves` gives them; `policies` holds a policy of each, for its icon and
-    colour, and `iterations` is the length of the runs. Bars begin at `chance`, the accuracy of
+    colour, and `iterations` is the length of the runs. Bars begin at the accuracy of
     guessing. `start` is one of the rates, at first the one that most schedules chose.
     ValueError without curves, for curves with different rates, and for another `start`.
     """
@@ -50,7 +49,7 @@ def peak_rate(
         note += " ✕: a run diverged there, and counts with the accuracy of guessing."
     data = {
         "rates": rates,
-        "chance": chance,
+        "chance": 0.1,
         "start": rates.index(start),
         "schedules": [
             {
@@ -65,8 +64,7 @@ def peak_rate(
         "hint": "Move the peak rate. Which schedule loses most when the rate is too high?",
         "note": note,
     }
-    with look():
-        figure, (ax,) = still()
+    with still() as (figure, (ax,)):
         styles = colours.styles({name: policies[name] for name in curves})
         for name, curve in curves.items():
             ax.plot(
@@ -78,4 +76,4 @@ def peak_rate(
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     alt = f"Test accuracy against the peak rate, for {len(curves)} schedules."
     title = "How much does the rate matter?"
-    return page_part("peak", title, data, ["peak.js"], figure, alt)
+    return part("peak", title, data, figure, alt)

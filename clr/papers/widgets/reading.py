@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clr.papers import colours
-from clr.papers.widgets.fragment import look, page_part, still
+from clr.papers.widgets.fragment import part, still
 from clr.range_test import RangeTest
 
 DIGITS = 5
@@ -61,8 +61,7 @@ def range_reading(test: RangeTest, paper: tuple[float, float] | None = None) -> 
             "quarter and nine tenths of each seed's rise, and then the medians."
         ),
     }
-    with look():
-        figure, (ax,) = still()
+    with still() as (figure, (ax,)):
         colour = colours.colour("range_ramp")
         for curve in test.curves:
             ax.plot(curve["lr"], 100 * curve[watched], color=colour, lw=0.8, alpha=0.4)
@@ -72,4 +71,4 @@ def range_reading(test: RangeTest, paper: tuple[float, float] | None = None) -> 
             ax.text(value, 1.0, f" {name}", transform=ax.get_xaxis_transform(), va="bottom")
         ax.set(xlabel="learning rate", ylabel=f"{data['watched']}, %", xlim=(0, end))
     alt = f"A range test: {data['watched']} against the learning rate, with the rule's bounds."
-    return page_part("reading", "Read the range test", data, ["reading.js"], figure, alt)
+    return part("reading", "Read the range test", data, figure, alt)
