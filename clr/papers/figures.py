@@ -197,7 +197,7 @@ def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 
 
 
 def bounds(pairs: Mapping[str, tuple[float, float]], *, ax=None):
-    """Lower and upper bounds of the rate, above 0, by name: a line each; the axis is a log."""
+    """Lower and upper bounds of the rate, above 0, by name, as lines on a logarithmic axis."""
     ax = _axes(ax)
     for y, pair in enumerate(pairs.values()):
         ax.plot(pair, [y, y], "o-", lw=4, color=INK)
