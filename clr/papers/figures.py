@@ -77,12 +77,8 @@ def _name_lines(ax):
 
     def place(ax):
         room = 0.155 / (ax.get_position().height * ax.figure.get_figheight())  # a line's height
-        ends = [
-            ax.transAxes.inverted().transform(
-                ax.transData.transform((line.get_xdata()[-1], line.get_ydata()[-1]))
-            )[1]
-            for line in lines
-        ]
+        to_axes = ax.transData - ax.transAxes
+        ends = [to_axes.transform(line.get_xydata()[-1])[1] for line in lines]
         ends, at = np.clip(ends, 0, 1), -np.inf
         for i in np.argsort(ends, kind="stable"):
             at = max(ends[i], at + room)
@@ -201,7 +197,7 @@ def panels(groups: Mapping[str, Mapping[str, Sequence[Run]]], *, columns: int = 
 
 
 def bounds(pairs: Mapping[str, tuple[float, float]], *, ax=None):
-    """Lower and upper bounds of the rate, above 0, by name: a line each; the axis is a log."""
+    """Lower and upper bounds of the rate, above 0, by name, as lines on a logarithmic axis."""
     ax = _axes(ax)
     for y, pair in enumerate(pairs.values()):
         ax.plot(pair, [y, y], "o-", lw=4, color=INK)

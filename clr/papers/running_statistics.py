@@ -45,9 +45,9 @@ def second(run: Run) -> Run:
 def histories(tests: Mapping[str, Sequence[Run]], *, ax=None):
     """`figures.histories` of one training in several tests, by label: they differ in dashes."""
     (first, *_), *_ = tests.values()
-    look = zip(tests, colours.DASHES, strict=False)
     colour = colours.colour(first.config.policy)
-    styles = {label: {"color": colour, "linestyle": dashes} for label, dashes in look}
+    looks = [{"color": colour, "linestyle": dashes} for dashes in colours.DASHES]
+    styles = dict(zip(tests, looks, strict=False))
     return figures.histories(tests, ax=ax, styles=styles)
 
 

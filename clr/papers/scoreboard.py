@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
+from operator import itemgetter
 
 import pandas as pd
 
@@ -164,12 +166,12 @@ def as_markdown() -> str:
 
 def as_text() -> str:
     """The claims, by experiment, and the published numbers, as text for a terminal."""
-    parts, every = [], comparisons()
-    for name in dict.fromkeys(row["experiment"] for row in every):
-        rows = [row for row in every if row["experiment"] == name]
-        made = {key: sorted({r[key] for r in rows} - {"–"}) for key in MADE}
+    parts = []
+    for name, group in groupby(comparisons(), itemgetter("experiment")):
+        rows = list(group)
+        made = [text for key in MADE for text in sorted({row[key] for row in rows} - {"–"})]
         parts.append(
-            f"{name}: {'; '.join(made['data'] + made['device']) or 'not run'}\n"
+            f"{name}: {'; '.join(made) or 'not run'}\n"
             + table(rows, CLAIMS).to_string(index=False)
             + f"\nto train on the original data: {EXPERIMENTS[name].command()}"
         )
