@@ -72,7 +72,8 @@ def leads() -> bool:
 class Trainer:
     """What `lr_range_test` was given to train and to test with.
 
-    A group's lr is the rate times its share. All numbers are means over the processes that train the model together.
+    A group's lr is the rate times its share. All numbers are means over the processes that
+    train the model together.
     """
 
     model: nn.Module
