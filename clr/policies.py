@@ -622,15 +622,15 @@ class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
 
 
 def _stages(name: str, value: Any) -> tuple[tuple[Policy, int], ...]:
-    try:
-        pairs = tuple(
-            (a_policy("a stage's policy", policy), checks.count("a stage's length", n))
-            for policy, n in value
+    pairs = tuple(
+        (a_policy(f"the policy in {name}", policy), checks.count(f"the length in {name}", n))
+        for policy, n in value
+    )
+    if not any(n for _, n in pairs):
+        raise ValueError(
+            f"{name} must be (policy, iterations) pairs, at least one of them at least 1 long; "
+            f"got {value!r}"
         )
-        if not any(n for _, n in pairs):
-            raise ValueError(f"at least one must be at least 1 long; got {value!r}")
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
     return pairs
 
 
@@ -653,11 +653,7 @@ class Stages(Policy, name="stages"):
         super().__post_init__()
         for i, (policy, n) in enumerate(self.stages, 1):
             goes_on = i == len(self.stages) and self.past_end != "cycle"
-            try:
-                policy(n if goes_on else max(n - 1, 0))  # raises if the policy ends before that
-            except ValueError as error:
-                said = f"stages must be (policy, iterations) pairs: {error}"
-                raise ValueError(said) from None
+            policy(n if goes_on else max(n - 1, 0))  # raises if the policy ends before that
 
     @property
     def end(self) -> int:
