@@ -197,11 +197,9 @@ class Groups:
         """
         if state is None:
             state = [{"lr_mult": own, "lr": lr} for own, lr in zip(self.own, lrs, strict=True)]
+        kept = [{"factor": 1.0, **each} for each in state]
         own, factors, were = (
-            [
-                checks.rate(f"{name} of state_dict['groups']", each.get(name, 1.0))
-                for each in state
-            ]
+            [checks.rate(f"{name} of state_dict['groups']", each[name]) for each in kept]
             for name in ("lr_mult", "factor", "lr")
         )
         if is_new:

@@ -24,6 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from typing import Annotated, Any, ClassVar, TypeVar, overload
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +119,9 @@ def _between(low: float, high: float, share: np.ndarray) -> np.ndarray:
     return np.clip(values, min(low, high), max(low, high))
 
 
+_CLASSES: WeakValueDictionary[str, type[Policy]] = WeakValueDictionary()
+
+
 @dataclass(frozen=True, repr=False)
 class Policy(ABC):
     """Base of all policies. A subclass gives `name`, its fields and `_values`.
@@ -142,14 +146,15 @@ class Policy(ABC):
             raise ValueError(
                 f"the name of a policy must consist of letters, digits, _ and -; got {name!r}"
             )
-        if _taken(name, cls):
+        if _path(_CLASSES.get(name, cls)) != _path(cls):
             gc.collect()  # a class that a function has defined may still wait for it
-        if _taken(name, cls):
+        other = _CLASSES.setdefault(name, cls)
+        if _path(other) != _path(cls):
             raise ValueError(
-                f"the name of a policy must be unique; {name!r} is the name of "
-                f"{_path(known()[name])} and of {_path(cls)}"
+                f"the name of a policy must be unique; {name!r} is the name of {_path(other)} "
+                f"and of {_path(cls)}"
             )
-        cls.name = name
+        cls.name, _CLASSES[name] = name, cls  # the newest, if it was defined again
 
     def __post_init__(self) -> None:
         checks.fields(self)
@@ -265,24 +270,11 @@ def known() -> dict[str, type[Policy]]:
 
     If a class was defined again (a notebook cell was executed again), the newest counts.
     """
-    found: dict[str, type[Policy]] = {}
-    left = Policy.__subclasses__()
-    while left:
-        cls = left.pop(0)
-        left = cls.__subclasses__() + left
-        if "name" in vars(cls):  # else its definition is not done, or was refused
-            found[cls.name] = cls
-    return found
+    return dict(_CLASSES)
 
 
 def _path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _taken(name: str, cls: type[Policy]) -> bool:
-    """Whether a class other than an earlier definition of `cls` has that name."""
-    other = known().get(name)
-    return other is not None and _path(other) != _path(cls)
 
 
 # --- the policies ----------------------------------------------------------------
@@ -453,28 +445,19 @@ class Triangular(Policy, name="triangular"):
         """Iterations in one cycle."""
         return self.stepsize + (self.stepsize_down or self.stepsize)
 
-    @overload
-    def cycle(self, iteration: int | np.integer) -> int: ...
-    @overload
-    def cycle(self, iteration: npt.ArrayLike) -> np.ndarray: ...
-    def cycle(self, iteration: npt.ArrayLike) -> int | np.ndarray:
+    def cycle(self, iteration: npt.ArrayLike) -> np.ndarray:
         """The cycle an iteration is in, counted from 0."""
-        cycle = np.asarray(iteration) // self.period
-        return int(cycle) if np.ndim(cycle) == 0 else cycle
+        return np.asarray(iteration) // self.period
 
     def _share(self, t: np.ndarray) -> np.ndarray:
-        """The window's value: 0 at a cycle's ends, 1 at its top."""
+        """How far the rate is above its lower bound, as a share of `max_lr - base_lr`."""
         from_top = t % self.period - self.stepsize
         down = self.stepsize_down or self.stepsize
         side = np.where(from_top < 0, self.stepsize, down)
         return self.wave(np.abs(from_top) / side)
 
-    def _swing(self, t: np.ndarray) -> np.ndarray:
-        """How far the rate is above its lower bound, as a share of `max_lr - base_lr`."""
-        return self._share(t)
-
     def _values(self, t: np.ndarray) -> np.ndarray:
-        return _between(self.base_lr, self.max_lr, self._swing(t))
+        return _between(self.base_lr, self.max_lr, self._share(t))
 
 
 @dataclass(frozen=True, repr=False)
@@ -496,11 +479,11 @@ class ExpRange(Triangular, name="exp_range"):
 
     gamma: Annotated[float, checks.gamma]
 
-    def _swing(self, t: np.ndarray) -> np.ndarray:
-        return self._share(t) * np.power(self.gamma, t)
+    def _share(self, t: np.ndarray) -> np.ndarray:
+        return super()._share(t) * np.power(self.gamma, t)
 
     def _values(self, t: np.ndarray) -> np.ndarray:
-        within = _between(self.base_lr, self.max_lr, self._share(t))
+        within = _between(self.base_lr, self.max_lr, super()._share(t))
         return np.power(self.gamma, t) * within
 
 
@@ -508,19 +491,17 @@ class ExpRange(Triangular, name="exp_range"):
 class ExpRangeAmplitude(ExpRange, name="exp_range_amplitude"):
     """exp_range as PyTorch and Keras have it: only the amplitude shrinks, by `gamma**t`."""
 
-    def _values(self, t: np.ndarray) -> np.ndarray:
-        return _between(self.base_lr, self.max_lr, self._swing(t))
+    _values = Triangular._values
 
 
 @dataclass(frozen=True, repr=False)
 class ExpRangeCycle(ExpRange, name="exp_range_cycle"):
     """exp_range as some articles have it: the amplitude shrinks by `gamma**cycle`."""
 
-    def _swing(self, t: np.ndarray) -> np.ndarray:
-        return self._share(t) * np.power(self.gamma, t // self.period)
+    _values = Triangular._values
 
-    def _values(self, t: np.ndarray) -> np.ndarray:
-        return _between(self.base_lr, self.max_lr, self._swing(t))
+    def _share(self, t: np.ndarray) -> np.ndarray:
+        return Triangular._share(self, t) * np.power(self.gamma, t // self.period)
 
 
 def _cyclical(name: str, value: object) -> Triangular:
@@ -553,7 +534,7 @@ class CyclicalMomentum(Policy, name="cyclical_momentum"):
     lr_policy: Annotated[Triangular, _cyclical]
 
     def _values(self, t: np.ndarray) -> np.ndarray:
-        return _between(self.max_momentum, self.base_momentum, self.lr_policy._swing(t))
+        return _between(self.max_momentum, self.base_momentum, self.lr_policy._share(t))
 
 
 @dataclass(frozen=True, repr=False)
@@ -641,15 +622,15 @@ class ExponentialRangeRamp(RangeRamp, name="range_ramp_exponential"):
 
 
 def _stages(name: str, value: Any) -> tuple[tuple[Policy, int], ...]:
-    try:
-        pairs = tuple(
-            (a_policy("a stage's policy", policy), checks.count("a stage's length", n))
-            for policy, n in value
+    pairs = tuple(
+        (a_policy(f"the policy in {name}", policy), checks.count(f"the length in {name}", n))
+        for policy, n in value
+    )
+    if not any(n for _, n in pairs):
+        raise ValueError(
+            f"{name} must be (policy, iterations) pairs, at least one of them at least 1 long; "
+            f"got {value!r}"
         )
-        if not any(n for _, n in pairs):
-            raise ValueError(f"at least one must be at least 1 long; got {value!r}")
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name} must be (policy, iterations) pairs: {error}") from None
     return pairs
 
 
@@ -672,11 +653,7 @@ class Stages(Policy, name="stages"):
         super().__post_init__()
         for i, (policy, n) in enumerate(self.stages, 1):
             goes_on = i == len(self.stages) and self.past_end != "cycle"
-            try:
-                policy(n if goes_on else max(n - 1, 0))  # raises if the policy ends before that
-            except ValueError as error:
-                said = f"stages must be (policy, iterations) pairs: {error}"
-                raise ValueError(said) from None
+            policy(n if goes_on else max(n - 1, 0))  # raises if the policy ends before that
 
     @property
     def end(self) -> int:

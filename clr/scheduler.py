@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numbers
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,14 +84,13 @@ class PolicyLR(LRScheduler):
         last_epoch: int = -1,
         change_policy: bool = False,
     ) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"optimizer must be a torch.optim.Optimizer; got {checks.shown(optimizer)} "
-                "(the order of the arguments is PolicyLR(optimizer, policy))"
-            )
         self.optimizer = optimizer
-        self.one_per_group = isinstance(policy, Sequence) and not isinstance(policy, str)
-        self.policies = _policies(policy)
+        self.one_per_group = isinstance(policy, list | tuple)
+        if isinstance(policy, list | tuple):
+            named = {f"policy[{i}]": each for i, each in enumerate(policy)}
+        else:
+            named = {"policy": policy}
+        self.policies = tuple(_of_a_rate(name, each) for name, each in named.items())
         self.momentum = a_policy_or_none("momentum", momentum)
         for group in optimizer.param_groups if momentum is not None else ():
             if not {"momentum", "betas"} & set(group):
@@ -104,8 +101,9 @@ class PolicyLR(LRScheduler):
         last_epoch = checks.whole("last_epoch", last_epoch, low=-1)
         self.change_policy = checks.flag("change_policy", change_policy)
         self._rates = [_Values("rate", each, checks.rate) for each in self.policies]
-        driven = [] if self.momentum is None else [self.momentum]
-        self._momenta = [_Values("momentum", each, checks.momentum) for each in driven]
+        self._momenta = (
+            [] if momentum is None else [_Values("momentum", momentum, checks.momentum)]
+        )
         for iteration in {0, last_epoch + 1}:
             self._at(iteration)  # raises before the optimizer has changed
         self._groups = Groups(
@@ -138,19 +136,17 @@ class PolicyLR(LRScheduler):
 
         ValueError if there is a policy for each group and a group was added since.
         """
-        rates = self._at(self.last_epoch)
-        self._groups.look(afresh=self._begins)
-        return self._set(rates)
+        return self._set(self.last_epoch, afresh=self._begins)
 
     def _get_closed_form_lr(self) -> list[float | Tensor]:
         """What torch calls to set an iteration, as a SequentialLR does to begin."""
-        rates = self._at(self.last_epoch)
-        self._groups.look(afresh=True)
-        return self._set(rates)
+        return self._set(self.last_epoch, afresh=True)
 
-    def _set(self, rates: list[float]) -> list[float | Tensor]:
+    def _set(self, t: int, *, afresh: bool = False) -> list[float | Tensor]:
+        rates = self._at(t)
+        self._groups.look(afresh=afresh)
         if self._momenta:
-            self._set_momentum(self._momenta[0](self.last_epoch))
+            self._set_momentum(self._momenta[0](t))
         return [*self._groups.set(rates)]
 
     def _set_momentum(self, value: float) -> None:
@@ -185,18 +181,15 @@ class PolicyLR(LRScheduler):
                 )
             epoch = checks.count("epoch", epoch)
         if epoch is None and self._step_count > 1:  # what torch does, without its warnings
-            t = self.last_epoch + 1
-            rates = self._at(t)
-            self._groups.look()
-            self.last_epoch = t
+            self._last_lr = self._set(self.last_epoch + 1)
+            self.last_epoch += 1
             self._step_count += 1
-            self._last_lr = self._set(rates)
             return
         before = self.last_epoch, self._step_count
         self._begins = self._step_count == 0  # also when a SequentialLR begins with this one
         try:
             super().step(epoch)
-            self._last_lr = self._set(self._groups.rates)  # torch has written tensors again
+            self._last_lr = [*self._groups.set(self._groups.rates)]  # torch wrote the tensors
         except Exception:
             self.last_epoch, self._step_count = before
             raise
@@ -226,21 +219,15 @@ class PolicyLR(LRScheduler):
             )
         n = len(self.optimizer.param_groups)
         iteration = checks.whole("state_dict['iteration']", state["iteration"], low=-1)
-        lrs = [_finite("state_dict['lr']", each) for each in _list("lr", state["lr"])]
+        lrs = [checks.rate("state_dict['lr']", each) for each in state["lr"]]
         if len(lrs) != n:
             raise ValueError(
                 f"state_dict['lr'] must have one rate for each of the {n} parameter groups of "
                 f"the optimizer; the saved state has {len(lrs)}"
             )
-        groups = state.get("groups")
-        if not all(isinstance(each, Mapping) for each in _list("groups", groups or [])):
-            raise TypeError(
-                "state_dict['groups'] must hold a dictionary for each parameter group; got "
-                f"{checks.shown(groups)}"
-            )
         is_new, begun = self._is_new(state, iteration), iteration >= 0
         rates = self._at(iteration) if begun else [0.0] * n  # -1: waits in a SequentialLR
-        self._groups.resume(groups or None, lrs, rates, is_new=is_new and begun)
+        self._groups.resume(state.get("groups"), lrs, rates, is_new=is_new and begun)
         self.last_epoch, self._step_count = iteration, iteration + 1
         self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
         if begun and self._momenta:
@@ -249,12 +236,15 @@ class PolicyLR(LRScheduler):
     def _is_new(self, state: Mapping, iteration: int) -> bool:
         """Whether a state has other policies than this scheduler, which must be allowed."""
         plain = self.state_dict()
-        for name, ours in (("policy", self.policies), ("momentum", self.momentum)):
-            if state[name] == plain[name]:
-                continue
-            if self.change_policy:
-                return True
-            theirs = _saved(name, state[name])
+        same = all(state[name] == plain[name] for name in ("policy", "momentum"))
+        if same or self.change_policy:
+            return not same
+        policies = tuple(map(policy_from_dict, state["policy"]))
+        momentum = state["momentum"] and policy_from_dict(state["momentum"])
+        for name, theirs, ours in (
+            ("policy", policies, self.policies),
+            ("momentum", momentum, self.momentum),
+        ):
             if theirs != ours:
                 raise ValueError(
                     f"{name} of the saved state is {theirs}, this scheduler's is {ours}. To go "
@@ -301,42 +291,6 @@ class _Values:
         except ValueError:
             self.allowed = False  # from some iteration on, which may not be reached
         return t - start
-
-
-def _finite(name: str, value: object) -> float:
-    largest = sys.float_info.max
-    return checks.real(name, value, -largest, largest, "finite")
-
-
-def _list(name: str, value: Any) -> list | tuple:
-    if not isinstance(value, list | tuple):
-        raise TypeError(
-            f"state_dict['{name}'] must be a list, as PolicyLR.state_dict() has it; got "
-            f"{checks.shown(value)}"
-        )
-    return value
-
-
-def _saved(name: str, value: Any) -> tuple[Policy, ...] | Policy | None:
-    """The policies, or the policy of the momentum, of a state."""
-    several = _list(name, value) if name == "policy" else ()
-    try:
-        if name == "policy":
-            return tuple(policy_from_dict(each) for each in several)
-        return None if value is None else policy_from_dict(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"state_dict['{name}']: {error}") from None
-
-
-def _policies(value: Any) -> tuple[Policy, ...]:
-    """One policy, or one for each parameter group, as a tuple."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        if not value:
-            raise ValueError(
-                f"policy must be a clr Policy, or one per parameter group; got {value!r}"
-            )
-        return tuple(_of_a_rate(f"policy[{i}]", each) for i, each in enumerate(value))
-    return (_of_a_rate("policy", value),)
 
 
 def _of_a_rate(name: str, value: object) -> Policy:

@@ -401,7 +401,7 @@ nan = float("nan")
         (lambda: p.Stages(((0.1, 5),)), "stages must be"),
         (
             lambda: p.Stages(((p.RangeRamp(0, 1, 15), 20), (p.Fixed(0.1), 10))),
-            "stages must be .*iteration 19 is past the end of range_ramp at 15",
+            "iteration 19 is past the end of range_ramp at 15",
         ),
         (lambda: p.Step(0.1, 60_000), "drops must be whole numbers in rising order; got 60000"),
         (lambda: p.policy_from_dict({"policy": "sine"}), "policy must be one of fixed"),
@@ -411,7 +411,7 @@ nan = float("nan")
         (lambda: p.Fixed([LOW] * 100), "base_lr must be a number.*; got a value of type list"),
         (lambda: p.Fixed(10**400), "base_lr must be finite"),
         (lambda: p.Triangular(LOW, HIGH, 2**53 + 1), "stepsize must be a whole number"),
-        (lambda: p.Stages(((p.Fixed, 5),)), "policy must be a clr Policy; got <class .*Fixed"),
+        (lambda: p.Stages(((p.Fixed, 5),)), "stages must be a clr Policy; got <class .*Fixed"),
         (lambda: p.policy_from_dict("fixed"), "a policy must be a dictionary; got 'fixed'"),
         (lambda: p.policy_from_dict({"policy": ["fixed"]}), "policy must be one of fixed"),
         (lambda: p.policy_from_dict({"policy": "fixed", "lr": 1}), "Fixed.* 'lr'"),
@@ -435,7 +435,7 @@ def test_past_the_end():
     once = ((p.RangeRamp(0, 1, 10), 11),)  # at 11 the ramp has ended
     assert p.Stages(once, past_end="cycle")([9, 10, 11, 12]).tolist() == [0.9, 1.0, 0.0, 0.1]
     for past_end in ("raise", "hold"):
-        with pytest.raises(ValueError, match="stages must be .*iteration 11 is past the end"):
+        with pytest.raises(ValueError, match="iteration 11 is past the end"):
             p.Stages(once, past_end=past_end)
 
 

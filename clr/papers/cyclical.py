@@ -30,7 +30,8 @@ from clr.policies import (
 
 LOW, HIGH = 0.001, 0.006  # the bounds of the text, sections 3.1 and 4.1.1
 GAMMA = 0.99994
-EPOCH = 500  # 50,000 images in batches of 100
+# 50,000 images in batches of 100
+CAFFE = {"paper": "CLR", "dataset": "cifar10", "epoch": 500}
 
 
 def _staged(shorter: int, wave: Callable = triangle) -> Stages:
@@ -92,10 +93,8 @@ TABLE1 = Experiment(
     the cosine falls from Table 2's max_lr, and "step" is "fixed" shortened to 25,000
     iterations.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=5,
-    epoch=EPOCH,
     settings={"shuffle": False, "test_every": 500},
     arms=_table1(1),
     claims=(
@@ -176,10 +175,8 @@ LAPTOP = Experiment(
     shortest that the paper advises), no drops. Network, solver, batch and order are those of
     the paper.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=3,
-    epoch=EPOCH,
     breaks=(
         "8 epochs for the cycles and 24 for the fixed rate; Table 1 has 50 and 140",
         "two cycles; section 3.2 asks for at least three",
@@ -230,10 +227,8 @@ RANGE_TEST = Experiment(
 
     The paper does not give the end of the ramp; 0.02 is more than three times its max_lr.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=5,
-    epoch=EPOCH,
     settings={"shuffle": False, "test_every": 50},
     arms={"range ramp": Arm(RangeRamp(0.0, 0.02, 4000), 4000)},
 )

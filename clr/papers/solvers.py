@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from clr.papers import statements as says
+from clr.papers.cyclical import CAFFE
 from clr.papers.experiment import KNOWN, Arm, Claim, Experiment, claim
 from clr.policies import Fixed, RangeRamp, Step, Triangular
 from clr.runs import Run, Store
-
-EPOCH = 500  # 50,000 images in batches of 100
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,8 @@ TABLE3 = Experiment(
     defaults (`clr.training.optim`). The paper's two numbers for Nesterov differ by 0.8 points,
     which is more than the margin of the claim that its text makes about them.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=3,
-    epoch=EPOCH,
     settings={"shuffle": False, "test_every": 500},
     arms=_table3(),
     claims=(
@@ -132,12 +129,13 @@ _SHORT = 4000
 
 
 def fixed_and_cycle(
-    fixed: int, cycles: int, stepsize: int, *, times: float = 1.0
+    fixed: int, cycles: int, stepsize: int, *, times: float = 1.0, mean: bool = False
 ) -> dict[str, Arm]:
     """Two arms per solver: `fixed` iterations of its lower bound, `cycles` of triangular.
 
-    `stepsize` is in iterations; `times` multiplies the paper's bounds. ValueError or TypeError,
-    naming the argument, for a value that a policy does not accept.
+    `stepsize` is in iterations; `times` multiplies the paper's bounds. With `mean` there is a
+    third arm, fixed at the mean rate of the cycle, and as long. ValueError or TypeError, naming
+    the argument, for a value that a policy does not accept.
     """
     arms = {}
     for name, solver in SOLVERS.items():
@@ -145,17 +143,10 @@ def fixed_and_cycle(
         arms[f"{name}, fixed"] = Arm(Fixed(low), fixed, solver.settings)
         cycle = Triangular(low, high, stepsize)
         arms[f"{name}, triangular"] = Arm(cycle, cycles, solver.settings)
+        if mean:
+            constant = Fixed(times * solver.mean_lr)
+            arms[f"{name}, fixed at the mean"] = Arm(constant, cycles, solver.settings)
     return arms
-
-
-def _solvers() -> dict[str, Arm]:
-    """Three arms per solver; the third is fixed at the mean rate of the cycle, and as long."""
-    arms = fixed_and_cycle(3 * _SHORT, _SHORT, 1000)
-    for name, solver in SOLVERS.items():
-        mean = Fixed(solver.mean_lr)
-        arms[f"{name}, fixed at the mean"] = Arm(mean, _SHORT, solver.settings)
-    by_solver = sorted(arms, key=lambda arm: list(SOLVERS).index(arm.split(", ")[0]))
-    return {arm: arms[arm] for arm in by_solver}
 
 
 SOLVERS_SHORT = Experiment(
@@ -167,10 +158,8 @@ SOLVERS_SHORT = Experiment(
     lower bound, so a cycle may be better only because its rates are larger. The arm "fixed at
     the mean" therefore has the cycle's mean rate.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=3,
-    epoch=EPOCH,
     breaks=(
         "8 epochs for the cycles and 24 for the fixed rate; Table 3 has 50 and 140",
         "two cycles; section 3.2 asks for at least three",
@@ -178,7 +167,7 @@ SOLVERS_SHORT = Experiment(
         "no cycles for as long as the fixed rate",
     ),
     settings={"shuffle": False},
-    arms=_solvers(),
+    arms=fixed_and_cycle(3 * _SHORT, _SHORT, 1000, mean=True),
     claims=(
         *_per_solver(_SHORT),
         *(
@@ -196,10 +185,8 @@ SOLVER_RANGES = Experiment(
     Each ramp starts at 0 and ends at four times the paper's max_lr, so that both of its bounds
     lie inside and there is room to see the rise slow down.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=5,
-    epoch=EPOCH,
     settings={"shuffle": False, "test_every": 50},
     arms={
         name: Arm(RangeRamp(0.0, 4 * solver.max_lr, 4000), 4000, solver.settings)
@@ -246,10 +233,8 @@ FIGURE6 = Experiment(
     its mean rate. The paper calls the accuracy in its figure training accuracy; ours is test
     accuracy.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=3,
-    epoch=EPOCH,
     breaks=(
         "8 epochs for the cycles and 24 for the fixed rate; Caffe's example has 120",
         "two cycles; section 3.2 asks for at least three",
@@ -285,10 +270,8 @@ FIGURE6_FULL = Experiment(
     The cycle trains for a third of it, with the stepsize of the paper's text, 2,000. One run
     per arm decides no claim.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=1,
-    epoch=EPOCH,
     settings=_SIGMOID_BN,
     arms={
         "fixed": Arm(Fixed(_RATE), 60_000),
@@ -313,10 +296,8 @@ FIGURE6_SCALED = Experiment(
     Each arm is also tested with running statistics that look back about ten iterations. The two
     longer arms show what is left of the lead.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=5,
-    epoch=EPOCH,
     breaks=(
         "16 epochs, a length that was chosen after a pilot; the paper gives none",
         "two cycles; section 3.2 asks for at least three",
@@ -375,11 +356,9 @@ SOLVERS_AGAIN = Experiment(
     With three seeds in file order, two claims about RMSprop and three about AdaGrad were
     undecided. These runs have fresh seeds and shuffled batches; the old ones are not counted.
     """,
-    paper="CLR",
-    dataset="cifar10",
+    **CAFFE,
     seeds=6,
     first_seed=3,
-    epoch=EPOCH,
     breaks=(*SOLVERS_SHORT.breaks, "images in random order"),
     arms={
         name: arm

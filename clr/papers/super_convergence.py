@@ -79,15 +79,15 @@ def _small(cycle: int, long: int) -> dict[str, Arm]:
     `long`: planned seeds of the long arms, and of the controls that are planned with them.
     """
     one, step = _two(cycle).values()
-    later = {name: replace(arm, seeds=long) for name, arm in _one_and_1cycle(cycle).items()}
+    whole, author = (replace(arm, seeds=long) for arm in _one_and_1cycle(cycle).values())
     return {
         "one cycle": one,
         "step": replace(step, seeds=long),
         "one cycle, the step's statistics": replace(one, settings=_LONG, seeds=long),
         "step, the cycle's statistics": replace(step, settings=_SHORT, seeds=long),
-        "one cycle, whole batches": later["one cycle, whole batches"],
+        "one cycle, whole batches": whole,
         **{name: Arm(policy, cycle, _SHORT) for name, policy in _controls(cycle).items()},
-        "1cycle": later["1cycle"],
+        "1cycle": author,
     }
 
 
@@ -229,13 +229,7 @@ SUPERCONVERGENCE_SMALL = Experiment(
         *_AS_LONG[3:],
         _LATER[1],
     ),
-    second_look=(
-        "one cycle",
-        "one cycle, up to 0.35",
-        "one cycle, down to 0",
-        "step, squeezed",
-        "cosine",
-    ),
+    second_look=("one cycle", *_controls(600)),
 )
 
 _EPOCH = 60_000 / 512  # of MNIST, in iterations
@@ -280,11 +274,10 @@ MNIST = Experiment(
         "inv": Arm(Inv(0.01, 0.0001, 0.75), 10_000),
         "step": Arm(Step(0.01, (5000, 7000, 8000, 9000, 9500), 0.9), 10_000),
         "1cycle, 85 epochs": _one_cycle(85, 40, 0.02),
-        "1cycle, 50 epochs": _one_cycle(50, 23),
-        "1cycle, 25 epochs": _one_cycle(25, 12),
-        "1cycle, 12 epochs": _one_cycle(12, 5),
-        "1cycle, 6 epochs": _one_cycle(6, 2.7),
-        "1cycle, 3 epochs": _one_cycle(3, 1.35),
+        **{
+            f"1cycle, {n} epochs": _one_cycle(n, up)
+            for n, up in ((50, 23), (25, 12), (12, 5), (6, 2.7), (3, 1.35))
+        },
         "1cycle, 1 epoch": _one_cycle(1, 0.45),
     },
     claims=(
@@ -304,7 +297,7 @@ MNIST = Experiment(
 def _changed(**differs) -> Arm:
     """1cycle for 12 epochs, with one change of its settings."""
     once = MNIST.arms["1cycle, 12 epochs"]
-    return Arm(once.policy, once.iterations, {**once.settings, **differs})
+    return replace(once, settings={**once.settings, **differs})
 
 
 _UP = MNIST.arms["1cycle, 12 epochs"].policy.stepsize
@@ -384,9 +377,7 @@ MNIST_AGAIN = Experiment(
         "breaks": ("images in random order",),
     },
     arms={
-        "inv": MNIST.arms["inv"],
-        "step": MNIST.arms["step"],
-        "1cycle, 12 epochs": MNIST.arms["1cycle, 12 epochs"],
+        **{arm: MNIST.arms[arm] for arm in ("inv", "step", "1cycle, 12 epochs")},
         "momentum 0.9": _CHANGES["momentum 0.9"],
     },
     claims=(

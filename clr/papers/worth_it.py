@@ -43,8 +43,6 @@ def _matched_ends_claims() -> tuple[Claim, ...]:
     )
 
 
-_SHUFFLED = {"shuffle": True}
-
 MATCHED_ENDS = Experiment(
     name="matched_ends",
     about="""Does it help to raise the rate again, if the end rate and the mean rate are equal?
@@ -65,8 +63,10 @@ MATCHED_ENDS = Experiment(
             for end, low in _ENDS.items()
             for shape, policy in _shapes(low).items()
         },
-        "falls once, to 0, shuffled": Arm(_shapes(0.0)["falls once"], _N, _SHUFFLED),
-        "two cycles, to 0, shuffled": Arm(_shapes(0.0)["two cycles"], _N, _SHUFFLED),
+        **{
+            f"{shape}, to 0, shuffled": Arm(_shapes(0.0)[shape], _N, {"shuffle": True})
+            for shape in ("falls once", "two cycles")
+        },
     },
     claims=_matched_ends_claims(),
 )
@@ -191,11 +191,6 @@ def at_chosen_rates(rates: Mapping[str, float], cycle: str) -> Experiment:
     `SENSITIVITY`, and from nothing else. The claims about that cycle were planned before, but
     the rates and the cycle that they are about stand in a commit after the runs.
     """
-    claims = (
-        claim(f"{cycle} not worse than cosine to 0", written=AFTER),
-        claim(f"{cycle} not worse than linear to 0", written=AFTER),
-        claim(f"{cycle} better than constant", written=AFTER),
-    )
     makers = schedules(_N)
     return Experiment(
         name="at_chosen_rates",
@@ -206,7 +201,11 @@ def at_chosen_rates(rates: Mapping[str, float], cycle: str) -> Experiment:
         """,
         **_CHOSEN,
         arms={name: Arm(makers[name](rate), _N) for name, rate in rates.items()},
-        claims=claims,
+        claims=(
+            claim(f"{cycle} not worse than cosine to 0", written=AFTER),
+            claim(f"{cycle} not worse than linear to 0", written=AFTER),
+            claim(f"{cycle} better than constant", written=AFTER),
+        ),
     )
 
 
@@ -238,10 +237,7 @@ CYCLE_OR_FALL = Experiment(
     seeds=10,
     first_seed=10,
     epoch=500,
-    arms={
-        "one cycle": Arm(_shapes(0.0)["one cycle"], _N),
-        "falls once": Arm(_shapes(0.0)["falls once"], _N),
-    },
+    arms={shape: Arm(_shapes(0.0)[shape], _N) for shape in ("one cycle", "falls once")},
     claims=(claim("one cycle better than falls once", primary=True),),
 )
 

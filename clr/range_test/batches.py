@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
@@ -40,25 +41,16 @@ def endless(
 
     ValueError if there are no batches, or none in a later pass.
     """
-    passes = 0
-    while True:
+    for passes in itertools.count():
         empty = True
         for batch in batches:
             empty = False
             yield _moved(pair(unpack(batch)), device)
-        if empty and not passes:
-            raise ValueError("batches must hold at least one batch; it holds none")
         if empty:
             raise ValueError(
-                "batches must be something to iterate over again and again, such as a "
-                "DataLoader; it was used up after one pass"
+                "batches must hold at least one batch in each pass, as a DataLoader does; it "
+                f"was used up after {passes} passes"
             )
-        passes += 1
-
-
-def outputs_of(model: Callable, inputs: Any) -> Any:
-    """The model's outputs for `inputs`; a dict is passed as keyword arguments."""
-    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

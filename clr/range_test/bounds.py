@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import inf, nan, sqrt
+from functools import partial
+from math import sqrt
 
 import numpy as np
 import pandas as pd
@@ -89,13 +90,9 @@ class Bounds:
 
     def spread(self) -> dict[str, float]:
         """The ratio of the largest to the smallest value per bound; NaN for fewer than two."""
-        ratios = {}
-        for i, name in enumerate(("base_lr", "max_lr")):
-            values = [value for each in self.seeds if (value := each[i]) is not None]
-            ratios[name] = nan
-            if len(values) > 1:
-                ratios[name] = max(values) / min(values) if min(values) else inf
-        return ratios
+        read_off = pd.DataFrame(self.seeds, columns=["base_lr", "max_lr"], dtype=float)
+        ratios = read_off.max() / read_off.min()
+        return ratios.where(read_off.count() > 1).to_dict()
 
 
 def smoothed(values: ArrayLike, window: int = WINDOWS[0]) -> np.ndarray:
@@ -197,20 +194,14 @@ def _until_it_falls(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
     if not fallen.any():
         if broke:  # the divergence counts as the fall
             return base, float(lr[-1]), why
-        return (
-            base,
-            None,
-            f"it never falls: raise the range's end, for example to {2 * lr[-1]:.2g}",
-        )
+        why = f"it never falls: raise the range's end, for example to {2 * lr[-1]:.2g}"
+        return base, None, why
     return base, float(lr[after][max(0, int(np.argmax(fallen)) - 1)]), why
 
 
-def _share(part: int) -> Callable[[np.ndarray, np.ndarray, bool], Reading]:
-    def read(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
-        base, high, why = _by_rise(lr, rising, broke)
-        return None if base is None or high is None else high / part, high, why
-
-    return read
+def _share(part: int, lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
+    base, high, why = _by_rise(lr, rising, broke)
+    return None if base is None or high is None else high / part, high, why
 
 
 def _loss_steepest(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
@@ -229,11 +220,11 @@ def _loss_minimum(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
 
 # Each reads a curve that rises while the model gets better: (rates, curve, whether it broke).
 # Those whose names begin with "loss" get minus the loss.
-METHODS = {
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray, bool], Reading]] = {
     "accuracy": _by_rise,
     "falls": _until_it_falls,
-    "max/3": _share(3),
-    "max/4": _share(4),
+    "max/3": partial(_share, 3),
+    "max/4": partial(_share, 4),
     "loss": _by_rise,
     "loss steepest": _loss_steepest,
     "loss minimum/10": _loss_minimum,
@@ -283,11 +274,8 @@ def _read(
 
 def _rises(curves: Sequence[pd.DataFrame], column: str) -> bool | None:
     """Whether a column rises where the training loss falls; None if neither is clear."""
-    turns = []
-    for curve in curves:
-        both = curve[["train_loss", column]].dropna().rank()
-        turns.append(both.corr().iloc[0, 1])  # Spearman's
-    turn = float(np.mean(turns))
+    both = [curve[["train_loss", column]].dropna().rank() for curve in curves]
+    turn = float(np.mean([each.corr().iloc[0, 1] for each in both]))  # Spearman's
     return None if not abs(turn) > CLEAR_TURN else turn < 0
 
 
@@ -310,10 +298,8 @@ def read(
     """
     checks.one_of("method", method, METHODS)
     column = "train_loss" if method.startswith("loss") else watched
-    rising = greater_is_better
-    if column == "train_loss":
-        rising = False
-    elif rising is None:
+    rising = False if column == "train_loss" else greater_is_better
+    if rising is None:
         rising = _rises(curves, column)
     singly = [_read(c, column, rising, method, e) for c, e in zip(curves, ended, strict=True)]
     read_off = [(low, high) for low, high, _ in singly]
@@ -325,9 +311,8 @@ def read(
     whys = [why for _, high, why in singly if top is not None or high is None]
     why = Counter(whys).most_common(1)[0][0]
     if top is not None:
-        falls = (
-            "" if rising or column == "train_loss" else ", which falls as the model improves"
-        )
+        inverted = not rising and column != "train_loss"
+        falls = ", which falls as the model improves" * inverted
         why += f" ({column.replace('_', ' ')}{falls})"
     seeds = tuple((low, high) for low, high, _ in singly)
     peak = _median([_peak(c, e) for c, e in zip(curves, ended, strict=True)])

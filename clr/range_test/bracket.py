@@ -60,9 +60,8 @@ def turn(slow: pd.DataFrame) -> tuple[float, bool]:
     chance = CHANCE * noise(losses[: max(lowest + WINDOW, EARLY)]) / math.sqrt(WINDOW)
     clear = bool(fall > chance)
     turned = means[lowest:] > means[lowest] + (LOST * fall if clear else chance)
-    return float(
-        lr[lowest + int(turned.argmax())] if turned.any() else lr[len(means) - 1]
-    ), clear
+    row = lowest + int(turned.argmax()) if turned.any() else len(means) - 1
+    return float(lr[row]), clear
 
 
 def peak(slow: pd.DataFrame, rises: bool) -> float | None:

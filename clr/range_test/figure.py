@@ -66,15 +66,13 @@ def draw(
 
 def _mark(ax: Axes, bounds: Bounds, median: pd.Series, bottom: float) -> None:
     """Mark each bound: a point on the median, a line down from it, and a tick per seed."""
-    marks = (
-        ("base_lr", bounds.base_lr, [base for base, _ in bounds.seeds], ":", LOWEST),
-        ("max_lr", bounds.max_lr, [top for _, top in bounds.seeds], "--", HIGHEST),
-    )
-    for name, value, readings, dashes, colour in marks:
+    styles = {"base_lr": (":", LOWEST), "max_lr": ("--", HIGHEST)}
+    for i, (name, (dashes, colour)) in enumerate(styles.items()):
+        value = getattr(bounds, name)
         if value is not None:
             height = float(np.interp(value, median.index, median))
             text = f"{name} {value:.2g}"
             ax.plot([value, value], [bottom, height], color=colour, ls=dashes, label=text)
             ax.plot(value, height, "o", color=colour, ms=5)
-        seeds = [each for each in readings if each is not None]
+        seeds = [rate for each in bounds.seeds if (rate := each[i]) is not None]
         ax.plot(seeds, [bottom] * len(seeds), "|", color=colour, ms=10, clip_on=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from clr.groups import set_value
 from clr.policies import RangeRamp
-from clr.range_test.batches import described, outputs_of
+from clr.range_test.batches import described
 
 STEADY = 5  # losses whose mean is compared, so that a single batch makes no divergence
 COLUMNS = ["iteration", "lr", "train_loss", "train_accuracy", "test_accuracy"]
@@ -59,116 +62,108 @@ def _groups(model: nn.Module) -> list[Any]:
     return []
 
 
-def mean_over_processes(model: nn.Module) -> Callable[[list[float]], list[float]]:
-    """A function that gives the means of some numbers over the processes that train `model`."""
-    groups, device = _groups(model), next(model.parameters()).device
-
-    def mean(numbers: list[float]) -> list[float]:
-        if not groups:
-            return numbers
-        sums = torch.tensor(numbers, dtype=torch.float64, device=device)
-        for group in groups:
-            distributed.all_reduce(sums, group=group)
-            sums /= distributed.get_world_size(group)
-        return sums.tolist()
-
-    return mean
-
-
 def leads() -> bool:
     """Whether this is the only process, or the first of several."""
     several = distributed.is_available() and distributed.is_initialized()
     return not several or distributed.get_rank() == 0
 
 
-def updates(
-    model: nn.Module,
-    batches: Iterator[tuple[Any, Any]],
-    *,
-    loss: Callable[[Any, Any], Tensor],
-    metric: Callable[[Any, Any], float | Tensor] | None,
-    optimizer: torch.optim.Optimizer,
-    accumulate: int,
-    clip_grad_norm: float | None,
-    autocast: Any,
-    scaler: torch.amp.GradScaler | None,
-) -> Iterator[list[float]]:
-    """Make an update whenever it is asked for one: [loss, metric].
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """What `lr_range_test` was given to train and to test with.
 
-    Both are means over the micro-batches and over the processes that train together. The metric
-    is NaN without `metric`, and where it is `accuracy` and the outputs are not for classes.
+    A group's lr is the rate times its share. All numbers are means over the processes that
+    train the model together.
     """
-    mean, reusable = mean_over_processes(model), hasattr(type(autocast), "__enter__")
 
-    def measured(outputs: Any, targets: Any) -> float:
-        if metric is None:
-            return math.nan
-        watched = outputs.detach() if isinstance(outputs, Tensor) else outputs
-        try:
-            with torch.no_grad():
-                return _number("metric", metric(watched, targets))
-        except (TypeError, ValueError):
-            if metric is not accuracy:
-                raise
-            return math.nan
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    shares: list[float]
+    loss: Callable[[Any, Any], Tensor]
+    metric: Callable[[Any, Any], float | Tensor] | None
+    evaluate: Callable[[nn.Module], float] | None
+    accumulate: int
+    clip_grad_norm: float | None
+    autocast: Any
+    scaler: torch.amp.GradScaler | None
 
-    while True:
-        model.zero_grad(set_to_none=True)  # also for parameters that the optimizer lacks
+    def update(self, lr: float, batches: Iterator[tuple[Any, Any]]) -> list[float]:
+        """Make an update at the rate `lr`: the means of [loss, metric] over its micro-batches.
+
+        The metric is NaN without `metric`, and where it is `accuracy` and the outputs are not
+        for classes.
+        """
+        for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
+            set_value(group, "lr", lr * share)
+        self.model.zero_grad(set_to_none=True)  # also for parameters that the optimizer lacks
         numbers = []
-        for _ in range(accumulate):
-            inputs, targets = next(batches)
-            with autocast if reusable else autocast():
-                outputs = outputs_of(model, inputs)
-                value = loss(outputs, targets)
-            if not isinstance(value, Tensor) or value.numel() != 1:
+        reusable = hasattr(type(self.autocast), "__enter__")
+        for inputs, targets in itertools.islice(batches, self.accumulate):
+            with self.autocast if reusable else self.autocast():
+                keywords = isinstance(inputs, Mapping)
+                outputs = self.model(**inputs) if keywords else self.model(inputs)
+                loss = self.loss(outputs, targets)
+            if not isinstance(loss, Tensor) or loss.numel() != 1:
                 raise TypeError(
                     "loss must return a tensor of one number, such as the mean over the batch "
-                    f"(reduction='mean'); got {described(value)}"
+                    f"(reduction='mean'); got {described(loss)}"
                 )
-            scaled = value / accumulate
-            (scaled if scaler is None else scaler.scale(scaled)).backward()
-            numbers.append([value.item(), measured(outputs, targets)])
-        if clip_grad_norm is not None:
-            if scaler is not None:
-                scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), clip_grad_norm)
-        if scaler is None:
-            optimizer.step()
+            scaled = loss / self.accumulate
+            (scaled if self.scaler is None else self.scaler.scale(scaled)).backward()
+            numbers.append([loss.item(), self._measured(outputs, targets)])
+        if self.clip_grad_norm is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
+        if self.scaler is None:
+            self.optimizer.step()
         else:
-            scaler.step(optimizer)
-            scaler.update()
-        yield mean(np.mean(numbers, axis=0).tolist())
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return self._mean(np.mean(numbers, axis=0).tolist())
 
-
-def tests(
-    model: nn.Module, evaluate: Callable[[nn.Module], float] | None
-) -> Callable[[], float]:
-    """A function that gives `evaluate(model)` in eval mode; NaN without `evaluate`.
-
-    It is the mean over the processes that train together.
-    """
-    mean = mean_over_processes(model)
-
-    def test() -> float:
-        if evaluate is None:
+    def test(self) -> float:
+        """`evaluate(model)` in eval mode; NaN without `evaluate`."""
+        if self.evaluate is None:
             return math.nan
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
         try:
             with torch.no_grad():
-                return mean([_number("evaluate", evaluate(model))])[0]
+                return self._mean([_number("evaluate", self.evaluate(self.model))])[0]
         finally:
             for module, mode in modes:
                 module.training = mode
 
-    return test
+    def _measured(self, outputs: Any, targets: Any) -> float:
+        if self.metric is None:
+            return math.nan
+        watched = outputs.detach() if isinstance(outputs, Tensor) else outputs
+        try:
+            with torch.no_grad():
+                return _number("metric", self.metric(watched, targets))
+        except (TypeError, ValueError):
+            if self.metric is not accuracy:
+                raise
+            return math.nan
+
+    def _mean(self, numbers: list[float]) -> list[float]:
+        """The means of the numbers over the processes that train the model together."""
+        groups = _groups(self.model)
+        if not groups:
+            return numbers
+        device = next(self.model.parameters()).device
+        sums = torch.tensor(numbers, dtype=torch.float64, device=device)
+        for group in groups:
+            distributed.all_reduce(sums, group=group)
+            sums /= distributed.get_world_size(group)
+        return sums.tolist()
 
 
 def follow(
     policy: RangeRamp,
-    set_rate: Callable[[float], None],
-    steps: Iterator[list[float]],
-    test: Callable[[], float],
+    trainer: Trainer,
+    batches: Iterator[tuple[Any, Any]],
     every: int,
     divergence: float,
     done: Callable[[], object],
@@ -179,21 +174,20 @@ def follow(
     above `divergence` times that of the first ones (or, if these are negative, as far above
     them). The means are over as many losses as a row has, but over `STEADY` at least.
     """
-    rows = [[0, policy(0), math.nan, math.nan, test()]]
+    rows = [[0, policy(0), math.nan, math.nan, trainer.test()]]
     numbers: list[list[float]] = []
     span = max(every, STEADY)
     ended = "finished"
     for t in range(policy.iterations):
-        set_rate(policy(t))
-        numbers.append(next(steps))
+        numbers.append(trainer.update(policy(t), batches))
         done()
         broken = not math.isfinite(numbers[-1][0])
         if (t + 1) % every == 0 or t + 1 == policy.iterations or broken:
             taken = t + 1 - int(rows[-1][0])
-            rows.append([t + 1, policy(t + 1), *np.mean(numbers[-taken:], axis=0), test()])
-            first, last = (
-                np.mean(each, axis=0)[0] for each in (numbers[:span], numbers[-span:])
-            )
+            means = np.mean(numbers[-taken:], axis=0)
+            rows.append([t + 1, policy(t + 1), *means, trainer.test()])
+            losses = [loss for loss, _ in numbers]
+            first, last = np.mean(losses[:span]), np.mean(losses[-span:])
             broken |= t >= span and last - first > (divergence - 1.0) * abs(first) > 0
         if broken:
             ended = f"diverged at iteration {t + 1}"

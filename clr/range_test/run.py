@@ -7,7 +7,7 @@ import math
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clr import checks
-from clr.groups import multipliers, set_value
+from clr.groups import multipliers
 from clr.policies import RangeRamp
 from clr.range_test import bracket
 from clr.range_test.batches import described, endless, pair
 from clr.range_test.bounds import Bounds, read
 from clr.range_test.figure import draw
 from clr.range_test.loader import generators, is_known, is_used_up, same, seed_generator
-from clr.range_test.ramp import accuracy, follow, leads, tests, updates
+from clr.range_test.ramp import Trainer, accuracy, follow, leads
 from clr.range_test.restore import first_of, restored
 
 if TYPE_CHECKING:
@@ -84,17 +84,18 @@ class RangeTest:
         if method is None:
             method = "loss" if self.watched == "train_loss" else "accuracy"
         read_off = read(self.curves, self.ended, self.watched, method, self.greater_is_better)
-        if self.exponential is not None:
-            rises = read_off.base_lr is not None
-            read_off = replace(read_off, peak=bracket.peak(self.exponential, rises))
-            if read_off.max_lr is None and read_off.peak is None:
-                fast = read([self.exponential], ["finished"], "train_loss", "loss", False)
-                if fast.base_lr is None and fast.max_lr is not None:
-                    caveat = (
-                        "On the exponential ramp before, the loss only gets worse, from about "
-                        f"{fast.max_lr:.2g} on: stay below it if the model is trained already."
-                    )
-                    return replace(read_off, caveat=caveat)
+        if self.exponential is None:
+            return read_off
+        peak = bracket.peak(self.exponential, read_off.base_lr is not None)
+        read_off = replace(read_off, peak=peak)
+        fast = read([self.exponential], ["finished"], "train_loss", "loss", False)
+        worse = fast.base_lr is None and fast.max_lr is not None
+        if worse and read_off.max_lr is None and peak is None:
+            caveat = (
+                "On the exponential ramp before, the loss only gets worse, from about "
+                f"{fast.max_lr:.2g} on: stay below it if the model is trained already."
+            )
+            return replace(read_off, caveat=caveat)
         return read_off
 
     def plot(self, bounds: Bounds | None = None, *, ax: Axes | None = None) -> Axes:
@@ -185,36 +186,42 @@ def lr_range_test(
     device, or on `restore_to`, such as "cpu". Raises ValueError or TypeError, naming the
     argument, for invalid arguments.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module; got {described(model)}")
-    _check_functions({"loss": loss, "unpack": unpack}, optional=False)
-    _check_functions({"metric": metric, "evaluate": evaluate, "reset": reset}, optional=True)
-    _check_policy(policy)
-    if not isinstance(scaler, torch.amp.GradScaler | None):
-        raise TypeError(f"scaler must be a torch.amp.GradScaler; got {described(scaler)}")
+    functions = {"loss": loss, "metric": metric, "evaluate": evaluate, "reset": reset}
+    for name, each in functions.items():
+        # a class is called without an error, and then gives no loss
+        if isinstance(each, type) or not (callable(each) or (each is None and name != "loss")):
+            raise TypeError(f"{name} must be a function; got {described(each)}")
+    if policy is not None:
+        _check_policy(policy)
     if greater_is_better is not None:
         checks.flag("greater_is_better", greater_is_better)
-    if every is not None:
-        every = checks.whole("every", every)
     if clip_grad_norm is not None:
         low, high = sys.float_info.min, sys.float_info.max
         clip_grad_norm = checks.real("clip_grad_norm", clip_grad_norm, low, high, "above 0")
+    every = checks.whole_or_none("every", every)
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
     numbers = _seeds(seeds)
-    _check_optimizer(optimizer, model)
-    if not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
-        raise TypeError(
-            "batches must be something to iterate over, such as a DataLoader or a list of "
-            f"batches; got {described(batches)}"
+    own = {id(p) for p in model.parameters()}
+    strange = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
+    if strange:
+        raise ValueError(
+            "optimizer must hold only the model's parameters; "
+            f"{strange} of its tensors are others"
         )
-    groups, shares = optimizer.param_groups, multipliers(optimizer.param_groups)
-    device, used_up = next(model.parameters()).device, is_used_up(batches)
+    used_up = is_used_up(batches)
     certain = used_up or is_known(batches)
     first = None if certain else first_of(batches)
-    rising = True if metric is accuracy and evaluate is None else greater_is_better
+    device = next(model.parameters()).device
+    trainer = Trainer(
+        model=model, optimizer=optimizer, shares=multipliers(optimizer.param_groups), loss=loss,
+        metric=metric, evaluate=evaluate, accumulate=accumulate, clip_grad_norm=clip_grad_norm,
+        autocast=autocast, scaler=scaler,
+    )  # fmt: skip
 
-    def ramp(along: RangeRamp, seed: int | None, every: int, test: Any, limit: float) -> Any:
+    def ramp(
+        along: RangeRamp, seed: int | None, every: int, limit: float, trainer: Trainer
+    ) -> tuple[pd.DataFrame, str]:
         with restored(model, optimizer, scaler, batches, restore_to=restore_to):
             if seed is not None:
                 _seed(seed, batches)
@@ -223,53 +230,33 @@ def lr_range_test(
             if not any(module.training for module in model.modules()):
                 model.train()
             with contextlib.closing(endless(batches, unpack, device)) as micro_batches:
-                steps = updates(
-                    model, micro_batches, loss=loss, metric=metric, optimizer=optimizer,
-                    accumulate=accumulate, clip_grad_norm=clip_grad_norm, autocast=autocast,
-                    scaler=scaler,
-                )  # fmt: skip
-                return follow(along, set_rate, steps, test, every, limit, bar.update)
-
-    def set_rate(lr: float) -> None:
-        for group, share in zip(groups, shares, strict=True):
-            set_value(group, "lr", lr * share)
+                return follow(along, trainer, micro_batches, every, limit, bar.update)
 
     linear = bracket.LINEAR if policy is None else policy.iterations
     total = len(numbers) * linear + (bracket.STEPS - bracket.LINEAR if policy is None else 0)
-    hidden = True if not leads() else None if progress is None else not progress
-    curves, ended, slow = [], [], None
+    hidden = not leads() or (None if progress is None else not progress)
+    slow = None
     with tqdm(total=total, desc="LR range test", unit="step", disable=hidden) as bar:
         if policy is None:
-            untested = tests(model, None)
-            fast, _ = ramp(bracket.FAST, numbers[0], 1, untested, bracket.BREAK)
-            slow, _ = ramp(bracket.slow_ramp(fast), numbers[0], 1, untested, divergence)
+            untested = replace(trainer, evaluate=None)
+            fast, _ = ramp(bracket.FAST, numbers[0], 1, bracket.BREAK, untested)
+            slow, _ = ramp(bracket.slow_ramp(fast), numbers[0], 1, divergence, untested)
             policy = bracket.linear_ramp(slow)
             bar.update(total - len(numbers) * linear - bar.n)  # what a divergence spared
         rows = every or max(1, policy.iterations // 100)
-        for seed in numbers:
-            curve, end = ramp(policy, seed, rows, tests(model, evaluate), divergence)
-            curves.append(curve)
-            ended.append(end)
+        runs = [ramp(policy, seed, rows, divergence, trainer) for seed in numbers]
     if used_up or not (certain or same(first, first_of(batches))):
         warnings.warn(
             "batches: the next pass is not what it would have been without the range test, "
             f"which cannot put back the state of {described(batches)}; make it anew",
             stacklevel=2,
         )
-    return RangeTest(curves, ended, rising, slow)
-
-
-def _check_functions(functions: Mapping[str, object], *, optional: bool) -> None:
-    """TypeError unless each is a function or another callable, but not a class."""
-    for name, each in functions.items():
-        if not (optional and each is None) and (not callable(each) or isinstance(each, type)):
-            raise TypeError(f"{name} must be a function; got {described(each)}")
+    rising = True if metric is accuracy and evaluate is None else greater_is_better
+    return RangeTest([curve for curve, _ in runs], [end for _, end in runs], rising, slow)
 
 
 def _check_policy(policy: object) -> None:
-    """TypeError or ValueError unless it is None or a ramp that can be followed to its end."""
-    if policy is None:
-        return
+    """TypeError or ValueError unless it is a ramp that can be followed to its end."""
     if not isinstance(policy, RangeRamp):
         raise TypeError(f"policy must be a RangeRamp or None; got {described(policy)}")
     if policy.iterations < 2 or policy.past_end == "cycle":
@@ -283,14 +270,10 @@ def _seeds(seeds: Iterable[int] | None) -> list[int | None]:
     """The seed of each run; numpy's seeds end at 2**32 - 1."""
     if seeds is None:
         return [None]
-    if not isinstance(seeds, Iterable):
-        raise TypeError(
-            f"seeds must be whole numbers, such as range(5); got {described(seeds)}"
-        )
-    numbers = [checks.whole("seeds", seed, low=0, high=2**32 - 1) for seed in seeds]
+    numbers: list[int | None] = [checks.whole("seeds", s, low=0, high=2**32 - 1) for s in seeds]
     if not numbers:
         raise ValueError("seeds must hold at least one seed; got none")
-    return [*numbers]
+    return numbers
 
 
 def _seed(seed: int, batches: Iterable) -> None:
@@ -298,18 +281,3 @@ def _seed(seed: int, batches: Iterable) -> None:
     random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
     for generator in generators(batches):
         seed_generator(generator, seed)
-
-
-def _check_optimizer(optimizer: object, model: nn.Module) -> None:
-    """TypeError or ValueError unless it is an optimizer of the model's parameters."""
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(
-            f"optimizer must be a torch.optim.Optimizer; got {described(optimizer)}"
-        )
-    own = {id(p) for p in model.parameters()}
-    strange = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
-    if strange:
-        raise ValueError(
-            "optimizer must hold only the model's parameters; "
-            f"{strange} of its tensors are others"
-        )
