@@ -49,6 +49,13 @@ def text_hint(value: object, kind: Callable[[float], float] = float, more: str =
     return f" (it came as text; write {written} without quotes{more})"
 
 
+def instance(name: str, value: Any, kind: Any, allowed: str) -> Any:
+    """A value of a class, or of one of several; TypeError otherwise."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {allowed}; got {shown(value)}")
+    return value
+
+
 def real(name: str, value: object, low: float, high: float, allowed: str) -> float:
     """A finite number from `low` to `high`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

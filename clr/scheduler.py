@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,6 +86,8 @@ class PolicyLR(LRScheduler):
         change_policy: bool = False,
     ) -> None:
         self.optimizer = optimizer
+        usage = "a torch.optim.Optimizer, as in PolicyLR(optimizer, policy)"
+        checks.instance("optimizer", optimizer, Optimizer, usage)
         self.one_per_group = isinstance(policy, list | tuple)
         if isinstance(policy, list | tuple):
             named = {f"policy[{i}]": each for i, each in enumerate(policy)}
@@ -217,6 +220,11 @@ class PolicyLR(LRScheduler):
                 f"state_dict must be a PolicyLR's; it has no {', '.join(missing)}; got "
                 f"{checks.shown(state_dict)}"
             )
+        for name in ("lr", "policy", *(["groups"] if state.get("groups") else [])):
+            saved = "a list, as PolicyLR.state_dict() has it"
+            checks.instance(f"state_dict['{name}']", state[name], list | tuple, saved)
+        for each in state.get("groups") or []:
+            checks.instance("state_dict['groups']", each, Mapping, "a list of dictionaries")
         n = len(self.optimizer.param_groups)
         iteration = checks.whole("state_dict['iteration']", state["iteration"], low=-1)
         lrs = [checks.rate("state_dict['lr']", each) for each in state["lr"]]
@@ -239,12 +247,11 @@ class PolicyLR(LRScheduler):
         same = all(state[name] == plain[name] for name in ("policy", "momentum"))
         if same or self.change_policy:
             return not same
-        policies = tuple(map(policy_from_dict, state["policy"]))
-        momentum = state["momentum"] and policy_from_dict(state["momentum"])
-        for name, theirs, ours in (
-            ("policy", policies, self.policies),
-            ("momentum", momentum, self.momentum),
-        ):
+        for name, ours in (("policy", self.policies), ("momentum", self.momentum)):
+            try:
+                theirs = _saved_policies(state[name])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"state_dict['{name}']: {error}") from None
             if theirs != ours:
                 raise ValueError(
                     f"{name} of the saved state is {theirs}, this scheduler's is {ours}. To go "
@@ -255,6 +262,13 @@ class PolicyLR(LRScheduler):
                     f"PolicyLR(..., last_epoch={max(iteration, 0) - 1}) goes on there, too"
                 )
         return False
+
+
+def _saved_policies(saved: Any) -> tuple[Policy, ...] | Policy | None:
+    """The policies of the groups or, of the momentum, the policy or None."""
+    if isinstance(saved, list | tuple):
+        return tuple(map(policy_from_dict, saved))
+    return saved if saved is None else policy_from_dict(saved)
 
 
 class _Values:

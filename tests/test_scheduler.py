@@ -289,18 +289,24 @@ def test_a_state_from_before_the_groups_were_saved():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"lr": 5}, r"state_dict\['lr'\] must be a list, .*; got 5"),
+        ({"lr": None}, r"state_dict\['lr'\] must be a list, .*; got None"),
         ({"lr": ["0.1"]}, r"state_dict\['lr'\] must be a number, finite .*; got '0.1'"),
         ({"iteration": 1.5}, r"state_dict\['iteration'\] must be a whole number.*; got 1.5"),
-        ({"policy": {"policy": "fixed"}}, "a policy must be a dictionary; got 'policy'"),
-        ({"policy": [5]}, "a policy must be a dictionary; got 5"),
-        ({"policy": [{"policy": "sine"}]}, "policy must be one of fixed, .*; got 'sine'"),
+        ({"policy": None}, r"state_dict\['policy'\] must be a list, .*; got None"),
+        ({"policy": {"policy": "fixed"}}, r"state_dict\['policy'\] must be a list, "),
+        ({"policy": [5]}, r"state_dict\['policy'\]: a policy must be a dictionary; got 5"),
+        (
+            {"policy": [{"policy": "sine"}]},
+            r"state_dict\['policy'\]: policy must be one of fixed, .*; got 'sine'",
+        ),
         (
             {"policy": [{"policy": ["fixed"]}]},
-            r"policy must be one of .*; got \['fixed'\]",
+            r"state_dict\['policy'\]: policy must be one of .*; got \['fixed'\]",
         ),
         (
             {"policy": [{"policy": "fixed", "base_lr": -1}]},
-            "base_lr must be .*at least 0; got -1",
+            r"state_dict\['policy'\]: base_lr must be .*at least 0; got -1",
         ),
         (
             {
@@ -311,9 +317,11 @@ def test_a_state_from_before_the_groups_were_saved():
                     "lr_policy": {"policy": "fixed", "base_lr": 0.1},
                 }
             },
-            r"lr_policy must be a cyclical policy .*; got Fixed",
+            r"state_dict\['momentum'\]: lr_policy must be a cyclical policy .*; got Fixed",
         ),
-        ({"momentum": 5}, "a policy must be a dictionary; got 5"),
+        ({"momentum": 5}, r"state_dict\['momentum'\]: a policy must be a dictionary; got 5"),
+        ({"groups": 5}, r"state_dict\['groups'\] must be a list, .*; got 5"),
+        ({"groups": [5]}, r"state_dict\['groups'\] must be a list of dict.*; got 5"),
         ({"momentum": Fixed(0.9).to_dict()}, "momentum of the saved state is Fixed.* is None"),
     ],
 )
@@ -365,7 +373,8 @@ def test_anything_but_a_policy_is_refused(bad):
         ),
         (
             lambda sgd: PolicyLR(POLICY, sgd),
-            "policy must be a clr Policy; got a value of type SGD",
+            r"optimizer must be a torch.optim.Optimizer, as in PolicyLR\(optimizer, policy\); "
+            r"got Triangular2\(",
         ),
         (
             lambda sgd: PolicyLR(sgd, OneCycleMomentum(0.8, 0.9, 10), momentum=POLICY),

@@ -48,8 +48,8 @@ def endless(
             yield _moved(pair(unpack(batch)), device)
         if empty:
             raise ValueError(
-                "batches must hold at least one batch in each pass, as a DataLoader does; it "
-                f"was used up after {passes} passes"
+                "batches must hold at least one batch in each pass, as a DataLoader does; "
+                f"pass {passes + 1} has none"
             )
 
 

@@ -186,10 +186,13 @@ def lr_range_test(
     device, or on `restore_to`, such as "cpu". Raises ValueError or TypeError, naming the
     argument, for invalid arguments.
     """
-    functions = {"loss": loss, "metric": metric, "evaluate": evaluate, "reset": reset}
+    checks.instance("model", model, nn.Module, "a torch.nn.Module")
+    functions = {"loss": loss, "unpack": unpack}
+    optional = {"metric": metric, "evaluate": evaluate, "reset": reset}
+    functions |= {name: each for name, each in optional.items() if each is not None}
     for name, each in functions.items():
         # a class is called without an error, and then gives no loss
-        if isinstance(each, type) or not (callable(each) or (each is None and name != "loss")):
+        if not callable(each) or isinstance(each, type):
             raise TypeError(f"{name} must be a function; got {described(each)}")
     if policy is not None:
         _check_policy(policy)
@@ -202,12 +205,20 @@ def lr_range_test(
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
     numbers = _seeds(seeds)
+    if scaler is not None:
+        checks.instance("scaler", scaler, torch.amp.GradScaler, "a torch.amp.GradScaler")
+    checks.instance("optimizer", optimizer, torch.optim.Optimizer, "a torch.optim.Optimizer")
     own = {id(p) for p in model.parameters()}
     strange = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
     if strange:
         raise ValueError(
             "optimizer must hold only the model's parameters; "
             f"{strange} of its tensors are others"
+        )
+    if not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
+        raise TypeError(
+            "batches must be something to iterate over, such as a DataLoader or a list of "
+            f"batches; got {described(batches)}"
         )
     used_up = is_used_up(batches)
     certain = used_up or is_known(batches)
@@ -255,10 +266,9 @@ def lr_range_test(
     return RangeTest([curve for curve, _ in runs], [end for _, end in runs], rising, slow)
 
 
-def _check_policy(policy: object) -> None:
+def _check_policy(policy: RangeRamp) -> None:
     """TypeError or ValueError unless it is a ramp that can be followed to its end."""
-    if not isinstance(policy, RangeRamp):
-        raise TypeError(f"policy must be a RangeRamp or None; got {described(policy)}")
+    checks.instance("policy", policy, RangeRamp, "a RangeRamp or None")
     if policy.iterations < 2 or policy.past_end == "cycle":
         raise ValueError(
             "policy must have at least 2 iterations and not start again (past_end='cycle'); "
@@ -270,6 +280,7 @@ def _seeds(seeds: Iterable[int] | None) -> list[int | None]:
     """The seed of each run; numpy's seeds end at 2**32 - 1."""
     if seeds is None:
         return [None]
+    checks.instance("seeds", seeds, Iterable, "whole numbers, such as range(5)")
     numbers: list[int | None] = [checks.whole("seeds", s, low=0, high=2**32 - 1) for s in seeds]
     if not numbers:
         raise ValueError("seeds must hold at least one seed; got none")

@@ -335,10 +335,13 @@ def test_it_stops_when_the_loss_has_grown():
     ("argument", "value"),
     [
         ("loss", torch.nn.CrossEntropyLoss),
+        ("optimizer", torch.optim.SGD),
         ("evaluate", [1.0]),
         ("metric", "accuracy"),
         ("reset", torch.nn.Linear),
         ("loss", None),
+        ("seeds", 5),
+        ("scaler", 2.0**16),
     ],
 )
 def test_what_is_not_of_the_right_kind_is_named(argument, value):
@@ -349,8 +352,11 @@ def test_what_is_not_of_the_right_kind_is_named(argument, value):
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="batches must hold at least one batch"):
         run(batches=[])
-    with pytest.raises(ValueError, match="used up after 1 passes"):
+    with pytest.raises(ValueError, match="pass 2 has none"):
         run(batches=iter([blobs()]))
+    sgd, ramp = torch.optim.SGD(network().parameters(), lr=0.1), RangeRamp(0.0, 0.1, 9)
+    with pytest.raises(TypeError, match="model must be a torch.nn.Module; got None"):
+        lr_range_test(None, loader(), loss=CROSS, optimizer=sgd, policy=ramp)
     with pytest.raises(ValueError, match="policy must have at least 2"):
         run(iterations=1)
     with pytest.raises(ValueError, match="base_lr must not be above max_lr"):
@@ -373,6 +379,11 @@ def test_bad_input_is_named():
         run(every=0)
     with pytest.raises(ValueError, match="divergence must be at least 1"):
         run(divergence=0.5)
+
+
+def test_a_function_that_makes_batches_is_no_loader():
+    with pytest.raises(TypeError, match="batches must be something.*; got <function"):
+        run(batches=lambda: blobs(16))
 
 
 @pytest.mark.parametrize("value", [blobs(16), blobs(16)[0], {"x": blobs(16)[0]}])
