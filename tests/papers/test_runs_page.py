@@ -56,9 +56,11 @@ def test_curves_and_results_are_the_records(runs, content):
     for one, row in zip(runs, rows(content), strict=True):
         history = one.history.set_index("iteration")
         times = content["times"][row["t"]]
-        values = history["test_accuracy"].loc[list(times)]
-        assert np.allclose(np.array(row["values"]) / 1000, values, atol=0.5e-3)
-        assert row["result"] == one.outcome and row["seed"] == one.config.seed
+        measure, unit = ("test_loss", 100) if row["loss"] else ("test_accuracy", 1000)
+        values = history[measure].loc[list(times)]
+        assert np.allclose(np.array(row["values"]) / unit, values, atol=0.5 / unit)
+        result = f"loss {values.iloc[-1]:.3f}" if row["loss"] else one.outcome
+        assert row["result"] == result and row["seed"] == one.config.seed
         assert content["datasets"][row["data"]] == one.config.source.title
         assert content["devices"][row["device"]] == one.provenance["device"]
         if not one.diverged:
