@@ -110,11 +110,15 @@ def sweep(asked: argparse.Namespace) -> int:
     chosen = _chosen(asked)
     for label, config in chosen:
         found = store.by_data(config)
-        print(f"{label} seed {config.seed} {_said(config, found)}")
         if run := found.get(config.source.name):
             recorded.append(run)
+            said = f"recorded, {run.outcome}"
         else:
             missing.append((label, config))
+            others = [f" (on {data}: {other.outcome})" for data, other in found.items()]
+            said = "not run" + "".join(others[:1])
+        length = f"{config.iterations:,} iterations"
+        print(f"{label} seed {config.seed} on {config.dataset}, {length}: {said}")
     print(f"{len(recorded)} of {len(chosen)} runs recorded", flush=True)
     if asked.export:
         if not recorded:
@@ -160,27 +164,15 @@ def _chosen(asked: argparse.Namespace) -> list[tuple]:
     if asked.dataset and not asked.experiment:  # text is for other models than images
         of_text = Source.parse(asked.dataset).kind == "text"
         chosen = [each for each in chosen if (each.dataset == "text") == of_text]
-    known = dict.fromkeys(arm for each in chosen for arm in each.arms)
-    arms = [checks.one_of("--arms", arm, known) for arm in asked.arms]
-    found = [
-        (arm, f"{each.name}: {arm}", config)
+    every = {
+        (each.name, arm): configs
         for each in chosen
         for arm, configs in each.configs(seeds=asked.seeds, dataset=asked.dataset).items()
-        for config in configs
-    ]
-    if arms:
-        found = sorted((row for row in found if row[0] in arms), key=lambda r: arms.index(r[0]))
-    return [(label, config) for _, label, config in found]
-
-
-def _said(config, found) -> str:
-    """Whether a run is recorded, as text; `found` holds its records by their data."""
-    where = f"on {config.dataset}, {config.iterations:,} iterations"
-    if run := found.get(config.source.name):
-        return f"{where}: recorded, {run.outcome}"
-    for data, other in found.items():
-        return f"{where}: not run (on {data}: {other.outcome})"
-    return f"{where}: not run"
+    }
+    known = dict.fromkeys(arm for _, arm in every)
+    arms = [checks.one_of("--arms", arm, known) for arm in dict.fromkeys(asked.arms)]
+    wanted = [place for arm in arms for place in every if place[1] == arm] if arms else every
+    return [(f"{name}: {arm}", config) for name, arm in wanted for config in every[name, arm]]
 
 
 def claims(asked: argparse.Namespace) -> int:
@@ -226,10 +218,15 @@ def _bench_options(add: Callable):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """The command line; returns the exit status, 2 after a line that says what was wrong."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops a command as Ctrl-C does
     try:
-        status = _called(argv)
+        try:
+            asked = parser().parse_args(argv)
+        except SystemExit as stop:  # after --help or a message about an option
+            status = stop.code
+        else:
+            status = asked.command(asked)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -238,18 +235,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has closed it, as in `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-
-
-def _called(argv: Sequence[str] | None) -> int:
-    """Call the command; returns its status, or 2 after a line that says what was wrong."""
-    try:
-        asked = parser().parse_args(argv)
-    except SystemExit as stop:  # after --help or a message about an option
-        return stop.code
-    try:
-        return asked.command(asked)
-    except BrokenPipeError:
-        raise
     except ModuleNotFoundError as error:
         if (error.name or "clr").split(".")[0] == "clr":
             raise

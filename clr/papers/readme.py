@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ from clr import files
 from clr.papers import EXPERIMENTS, scoreboard, worth_it
 from clr.papers import statements as says
 from clr.papers.chapters import Records
-from clr.papers.experiment import Experiment
 from clr.papers.verdicts import Summary
 from clr.paths import ROOT
 from clr.runs import Run, Store, record
@@ -111,62 +110,41 @@ def marks(part: str) -> tuple[str, str]:
     return begin, f"<!-- end of {part} -->"
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure that README.md shows, drawn from the committed records, for one ground.
-
-    `draw` gets the experiment, its runs and whether the ground is dark.
-    """
-
-    file: Path
-    experiment: Experiment
-    draw: Callable[[Experiment, dict[str, list[Run]], bool], FigureBase]
-    dark: bool = False
-
-    def runs(self) -> dict[str, list[Run]]:
-        """The runs that the figure shows, by arm."""
-        return self.experiment.most_recorded(Store.committed())
-
-    def id(self) -> str:
-        """A hash of the histories that the figure shows; it is stored in the PNG."""
-        whole = hashlib.sha256()
-        for run in (run for each in self.runs().values() for run in each):
-            whole.update(record.as_csv(run.history).encode())
-        return whole.hexdigest()
-
-    def write(self):
-        """Draw the figure into its file."""
-        figure = self.draw(self.experiment, self.runs(), self.dark)
-        content = io.BytesIO()
-        figure.savefig(content, metadata={"Records": self.id()}, dpi=180)
-        files.write(self.file, content.getvalue())
+SCHEDULES = {False: ROOT / "data" / "schedules.png", True: ROOT / "data" / "schedules-dark.png"}
+RULE = ROOT / "docs" / "rule.png"
 
 
-def _schedules(experiment: Experiment, runs: dict[str, list[Run]], dark: bool) -> FigureBase:
-    """The schedules of notebook 6, each at its own best rate."""
-    from clr.papers import dots  # this sets the look of all figures
+def shown() -> dict[str, list[Run]]:
+    """The runs that the figures of README.md show, by arm."""
+    return worth_it.AT_CHOSEN_RATES.most_recorded(Store.committed())
+
+
+def figure_id() -> str:
+    """A hash of the histories that the figures of README.md show; it is stored in the PNGs."""
+    whole = hashlib.sha256()
+    for run in itertools.chain(*shown().values()):
+        whole.update(record.as_csv(run.history).encode())
+    return whole.hexdigest()
+
+
+def draw():
+    """Draw the schedules of notebook 6 for both grounds, and the rule of the verdicts."""
+    from clr.papers import dots, forest  # this sets the look of all figures
 
     title = "Let the rate end at 0. It does not have to cycle."
-    figure = dots.compare(experiment, runs, title=title, dark=dark)
-    dots.plt.close(figure)
-    return figure
+    for dark, file in SCHEDULES.items():
+        figure = dots.compare(worth_it.AT_CHOSEN_RATES, shown(), title=title, dark=dark)
+        _save(figure, file, dpi=180, metadata={"Records": figure_id()})
+    _save(forest.rule().figure, RULE, dpi=168)
 
 
-def _write_rule():
-    """Draw the rule of the verdicts for the page that explains it."""
-    from clr.papers import forest
+def _save(figure: FigureBase, file: Path, **how):
+    from clr.papers.figures import plt
 
-    content, figure = io.BytesIO(), forest.rule().figure
-    figure.savefig(content, dpi=168)
-    forest.plt.close(figure)
-    files.write(RULE, content.getvalue())
-
-
-RULE = ROOT / "docs" / "rule.png"
-FIGURES = tuple(
-    Figure(ROOT / "data" / name, worth_it.AT_CHOSEN_RATES, _schedules, dark)
-    for name, dark in (("schedules.png", False), ("schedules-dark.png", True))
-)
+    content = io.BytesIO()
+    figure.savefig(content, **how)
+    plt.close(figure)
+    files.write(file, content.getvalue())
 
 
 def text() -> str:
@@ -217,9 +195,7 @@ def _row(run: Run, arms: list[str]) -> dict[str, str]:
 def write():
     """Bring README.md, its figures and the indexes up to date with the records."""
     whole = text()
-    for figure in FIGURES:
-        figure.write()
-    _write_rule()
+    draw()
     for path, content in indexes().items():
         files.write(path, content.encode())
     files.write(README, whole.encode())

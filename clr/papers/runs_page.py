@@ -2,10 +2,10 @@
 
     write(Path("runs.html"))
 
-The page is one file that fetches nothing. A number in a table can link to its runs: `address`
-gives the address of one run, and `arm_address` that of all runs of an arm. In a notebook, where
-there is no such page, `in_notebooks` leads to the list of the records; in the book and in the
-results of `clr run`, the same link leads to the page (`INDEX` is replaced by `PAGE`).
+The page is one file that fetches nothing. A number in a table can link to its runs. In a
+notebook, where there is no such page, `in_notebooks` leads to the list of the records; in the
+book and in the results of `clr run`, the same link leads to the page (`INDEX` is replaced by
+`PAGE`).
 """
 
 from __future__ import annotations
@@ -32,22 +32,11 @@ INDEX = "../data/runs/README.md?"  # seen from a notebook; a forge shows the fil
 TEMPLATE = Path(__file__).with_name("runs_page.html")
 POINTS = 60  # of a curve, at most
 NOTEBOOKS = "in notebooks"  # stands for an experiment where there is none
-_HEAD = "from clr.runs import Store; "
-
-
-def address(run: Run) -> str:
-    """The place of a run on the page, beside which the page lies."""
-    return f"{PAGE}#run-{run_name(run.config, run.data['fingerprint'])}"
-
-
-def arm_address(experiment: str, arm: str) -> str:
-    """The page with the runs of one arm of an experiment alone."""
-    return f"{PAGE}?{urlencode({'experiment': experiment, 'arm': arm})}"
 
 
 def in_notebooks(experiment: str, arm: str) -> str:
     """The link of a notebook to the runs of one arm."""
-    return arm_address(experiment, arm).replace(f"{PAGE}?", INDEX)
+    return INDEX + urlencode({"experiment": experiment, "arm": arm})
 
 
 def recorded(store: Store) -> list[Run]:
@@ -114,8 +103,8 @@ def command(run: Run) -> str:
     Its data must be there: a folder of images is looked for in the current folder.
     """
     start, _, config = code(run).rpartition("; ")
-    said = f"{start}; {_HEAD}print(Store.live().train({config}).outcome)"
-    return f"python -c {shlex.quote(said)}"
+    train = f"from clr.runs import Store; print(Store.live().train({config}).outcome)"
+    return f"python -c {shlex.quote(f'{start}; {train}')}"
 
 
 def _curve(run: Run) -> tuple[list[int], list[int], str]:
@@ -133,73 +122,64 @@ def _curve(run: Run) -> tuple[list[int], list[int], str]:
     return tests["iteration"].to_numpy()[rows].tolist(), scaled.tolist(), measure
 
 
-def _result(run: Run, measure: str) -> str:
-    """How a run ended, as text."""
-    if run.diverged or measure == "accuracy":
-        return run.outcome
-    return f"loss {run.history['test_loss'].iloc[-1]:.3f}"
+# the columns whose values several runs share; each value is written once
+SHARED = ("shape", "data", "device", "config", "made", "t")
 
 
-class _Numbered(dict):
-    """Values that are written once, by number."""
-
-    def __missing__(self, key):
-        self[key] = len(self)
-        return self[key]
+def _row(run: Run) -> dict:
+    """What the page shows of a run; its arms are pairs of an experiment's name and an arm's."""
+    config, p = run.config, run.provenance
+    t, values, measure = _curve(run)
+    threads = f"{p['threads']} threads" if p["threads"] > 1 else "1 thread"
+    arms = [(each.name, arm) for each, arm in arms_of(run)]
+    loss = f"loss {run.history['test_loss'].iloc[-1]:.3f}"
+    return {
+        "name": run_name(config, run.data["fingerprint"]),
+        "arms": arms or [(NOTEBOOKS, config.policy.name)],
+        "shape": (icons.path(config.policy, config.iterations), colours.css(config.policy)),
+        "peak": float(f"{run.history['lr'].max():.3g}"),
+        "data": config.source.title,
+        "device": p["device"],
+        "config": written_out(config, without=("seed", "dataset")),
+        "seed": config.seed,
+        "n": config.iterations,
+        "result": loss if measure == "loss" and not run.diverged else run.outcome,
+        "time": duration(p["seconds"]),
+        "made": f"torch {p['torch']}, {threads}, commit {p['commit'] or '–'}",
+        "day": p["written"][:10],
+        "t": tuple(t),
+        "values": values,
+        "loss": measure == "loss",
+        "command": command(run),
+    }
 
 
 def content(runs: Iterable[Run]) -> dict:
     """What the page shows, as plain values; what several runs share is written once."""
-    runs = list(runs)
+    rows = [_row(run) for run in runs]
     places = [(each.name, arm) for each in EXPERIMENTS.values() for arm in each.arms]
-    found = [[(each.name, arm) for each, arm in arms_of(run)] for run in runs]
-    used = {place for each in found for place in each}
-    arms = _Numbered((place, i) for i, place in enumerate(p for p in places if p in used))
-    datasets, devices, times, configs, made, shapes = (_Numbered() for _ in range(6))
-    rows = []
-    for run, each in zip(runs, found, strict=True):
-        config, p = run.config, run.provenance
-        t, values, measure = _curve(run)
-        shape = icons.path(config.policy, config.iterations), colours.css(config.policy)
-        threads = f"{p['threads']} threads" if p["threads"] > 1 else "1 thread"
-        rows.append(
-            {
-                "name": run_name(config, run.data["fingerprint"]),
-                "arms": [arms[place] for place in each or [(NOTEBOOKS, config.policy.name)]],
-                "shape": shapes[shape],
-                "peak": float(f"{run.history['lr'].max():.3g}"),
-                "data": datasets[config.source.title],
-                "device": devices[p["device"]],
-                "config": configs[written_out(config, without=("seed", "dataset"))],
-                "seed": config.seed,
-                "n": config.iterations,
-                "result": _result(run, measure),
-                "time": duration(p["seconds"]),
-                "made": made[f"torch {p['torch']}, {threads}, commit {p['commit'] or '–'}"],
-                "day": p["written"][:10],
-                "t": times[tuple(t)],
-                "values": values,
-                "loss": measure == "loss",
-                "command": command(run),
-            }
-        )
-    names = dict.fromkeys(name for name, _ in arms)
+    used = dict.fromkeys(place for row in rows for place in row["arms"])
+    arms = [place for place in dict.fromkeys([*places, *used]) if place in used]
+    for row in rows:
+        row["arms"] = [arms.index(place) for place in row["arms"]]
+    shared = {}
+    for key in SHARED:
+        number = {value: i for i, value in enumerate(dict.fromkeys(row[key] for row in rows))}
+        shared[key] = list(number)
+        for row in rows:
+            row[key] = number[row[key]]
     abouts = {
         name: each.about.partition("\n")[0].replace("`", "")
         for name, each in EXPERIMENTS.items()
     }
-    keys = list(rows[0]) if rows else []
+    names = dict.fromkeys(name for name, _ in arms)
+    experiments = [[n, abouts.get(n, "Runs that the notebooks trained.")] for n in names]
     return {
-        "experiments": [[n, abouts.get(n, "Runs that the notebooks trained.")] for n in names],
-        "arms": list(arms),
-        "shapes": list(shapes),
-        "datasets": list(datasets),
-        "devices": list(devices),
-        "configs": list(configs),
-        "made": list(made),
-        "times": list(times),
-        "keys": keys,
-        "runs": [[row[key] for key in keys] for row in rows],
+        "experiments": experiments,
+        "arms": arms,
+        "shared": shared,
+        "keys": list(rows[0]) if rows else [],
+        "runs": [list(row.values()) for row in rows],
     }
 
 

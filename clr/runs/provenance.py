@@ -48,10 +48,7 @@ def stamp(seconds: float, device: str, commit: str | None) -> dict:
 
 def processor() -> str | None:
     """The model name of the processor; None where the system does not say it."""
-    try:
-        text = CPUINFO.read_text()
-    except OSError:
-        return platform.processor() or None
+    text = CPUINFO.read_text() if CPUINFO.exists() else ""
     found = re.search(r"^model name\s*:\s*(\S.*?)\s*$", text, re.MULTILINE)
     return found[1] if found else platform.processor() or None
 

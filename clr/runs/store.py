@@ -13,14 +13,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
+import json
 import tarfile
 import time
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class Store:
         """
         name = record.run_name(config, fingerprint)
         for folder in self._folders(config.model):
-            path = Path(folder, f"{name}.json")
+            path = folder / f"{name}.json"
             if path.exists():
                 try:
                     return record.load(path)
@@ -96,29 +96,27 @@ class Store:
 
     def by_data(self, config: RunConfig) -> dict[str, Run]:
         """The records of the same run on any data, by the names of the data sets."""
-        values, found = record.recorded(config), {}
-        shared = f"{config.model}-{config.policy.name}-seed{config.seed}"
+        found: dict[str, Run] = {}
 
         @cache
-        def name_on(kind: str, fingerprint: str) -> str:
-            return record.hashed_name(values | {"dataset": kind}, fingerprint)
+        def name_on(dataset: str, fingerprint: str) -> str:
+            return record.run_name(replace(config, dataset=dataset), fingerprint)
 
         for folder in self._folders(config.model):
-            for path in _alike(folder).get(shared, ()):
+            for path in _listed(folder).get(record.alike(config), ()):
                 try:
                     data = record.data_of(path)
-                    name = name_on(data["name"].partition(":")[0], data["fingerprint"])
-                    if path.stem == name and data["name"] not in found:
-                        found[data["name"]] = record.load(path)
+                    name = data["name"]
+                    if path.stem == name_on(name, data["fingerprint"]) and name not in found:
+                        found[name] = record.load(path)
                 except ValueError as error:
                     warnings.warn(f"{error}; it is left out", stacklevel=2)
         return found
 
-    def _folders(self, model: str) -> Iterator[str]:
+    def _folders(self, model: str) -> Iterator[Path]:
         """The folders of the records of a model on all data sets."""
         for folder in (*self.also, self.folder):
-            for data in sorted(os.listdir(folder)) if folder.is_dir() else []:
-                yield os.path.join(folder, data, model)
+            yield from sorted(folder.glob(f"*/{model}"))
 
     def train(
         self,
@@ -226,21 +224,17 @@ class Store:
 # --- finding -------------------------------------------------------------------
 
 
-def _alike(folder: str) -> dict[str, list[Path]]:
-    """The records in a folder by what their names share: the model, the policy and the seed."""
-    try:
-        changed = os.stat(folder).st_mtime_ns
-    except OSError:  # there is no such folder
-        return {}
+def _listed(folder: Path) -> dict[str, list[Path]]:
+    """The records in a folder, by what the names of records of the same run share."""
+    changed, now = folder.stat().st_mtime_ns, time.time_ns()
     # a folder can change twice within a tick of its clock: a fresh time is no proof
-    now = time.time_ns()
-    return _listed(folder, changed if now - changed > 3 * 10**9 else now)
+    return _listed_at(folder, changed if now - changed > 3 * 10**9 else now)
 
 
 @cache  # a folder is listed once, until it changes
-def _listed(folder: str, changed: int) -> dict[str, list[Path]]:
+def _listed_at(folder: Path, changed: int) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for path in sorted(Path(folder).glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         found.setdefault(path.stem.partition("-")[2].rpartition("-")[0], []).append(path)
     return found
 
@@ -313,13 +307,10 @@ def _check_fit(training: Training):
     at_end = at == config.iterations
     last = at if at_end else at - at % config.test_every
     if (
-        at > config.iterations
-        or (training.ended == "finished" and not at_end)
-        or (training.ended is None and at_end)
+        training.ended == (None if at_end else "finished")
         or [row[0] for row in training.rows] != record.tested(config, last)
         or {len(row) for row in training.rows} != {len(columns(config))}
-        or len(training.losses) != at - last
-        or training.scheduler.last_epoch != at
+        or (len(training.losses), training.scheduler.last_epoch) != (at - last, at)
     ):
         raise ValueError(f"its state does not fit iteration {at} of {config.iterations}")
 
@@ -356,7 +347,7 @@ def _records(source: Path) -> Iterator[tuple[str, dict]]:
         with record.named(what, problem, "nothing was imported. Update the package"):
             if Path(name).name != name:
                 raise ValueError("its name must hold no path")
-            values = record.parse(found[f"{name}.json"])
+            values = json.loads(found[f"{name}.json"])
             if values["format"] == 1:
                 history = found[f"{name}.csv"].decode().splitlines()
                 values |= {"format": record.FORMAT, "history": history}

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, suppress
 
@@ -56,7 +56,7 @@ def run(
     datasets = sorted({config.dataset for config in todo})
     if scheduler:
         client = _connect(scheduler)
-        jobs = sum(client.nthreads().values())
+        jobs = min(sum(client.nthreads().values()), len(configs))
         outcomes = _on_dask(client, datasets, todo, store, device)
     else:
         require(datasets, device)
@@ -65,11 +65,8 @@ def run(
             outcomes = work(todo, store, device, progress=None)
         else:
             outcomes = _in_processes(jobs, todo, store, device)
-    lines = _Lines(configs, jobs)
     with closing(outcomes):
-        for number, outcome in outcomes:
-            lines.add(number, outcome)
-    return lines.failures()
+        return _report(configs, outcomes, jobs)
 
 
 def require(datasets: Collection[str], device: str | None):
@@ -113,15 +110,29 @@ def work(
     configs: Sequence[RunConfig], store: Store, device: str | None, progress: bool | None
 ) -> Outcomes:
     """Train what nobody else trains, again and again; at the end, wait for the others."""
+
+    def tried(left: dict[int, RunConfig], wait: bool):
+        for number, config in left.items():
+            outcome = attempt(config, store, device, progress, wait)
+            yield number, outcome
+            wait = wait and outcome is None
+
+    return _rounds(configs, tried)
+
+
+def _rounds(configs: Sequence[RunConfig], tried: Callable) -> Outcomes:
+    """Try the runs that are left until none is; wait for others once nothing else is left.
+
+    `tried` gets the runs by their number and whether to wait for those that another worker
+    trains. It gives the number of each and its outcome, None if another worker trains it.
+    """
     left, wait = dict(enumerate(configs)), False
     while left:
         before = len(left)
-        for number, config in list(left.items()):
-            outcome = attempt(config, store, device, progress, wait)
+        for number, outcome in tried(dict(left), wait):
             if outcome is not None:
                 del left[number]
                 yield number, outcome
-                wait = False
         wait = len(left) == before
 
 
@@ -238,24 +249,21 @@ def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Out
     from distributed import KilledWorker, as_completed
     from distributed.comm import CommClosedError
 
-    left, wait = dict(enumerate(configs)), False
+    def tried(left: dict[int, RunConfig], wait: bool):
+        tasks = {
+            client.submit(attempt, each, store, device, False, wait, pure=False): number
+            for number, each in left.items()
+        }
+        for task in as_completed(tasks):
+            try:
+                yield tasks[task], task.result()
+            except KilledWorker as error:  # several workers have died of it
+                yield tasks[task], _failed(error)
+
     with client:
         try:
             client.submit(require, datasets, device, pure=False).result()
-            while left:
-                tasks = {
-                    client.submit(attempt, each, store, device, False, wait, pure=False): number
-                    for number, each in left.items()
-                }
-                for task in as_completed(tasks):
-                    try:
-                        outcome = task.result()
-                    except KilledWorker as error:  # several workers have died of it
-                        outcome = _failed(error)
-                    if outcome is not None:
-                        del left[tasks[task]]
-                        yield tasks[task], outcome
-                wait = True
+            yield from _rounds(configs, tried)
         except (CancelledError, CommClosedError):
             raise ConnectionError(
                 f"the dask scheduler at {client.scheduler.address} is gone; the same command "
@@ -266,37 +274,33 @@ def _on_dask(client, datasets, configs, store: Store, device: str | None) -> Out
 # --- what is printed -----------------------------------------------------------
 
 
-class _Lines:
-    """Prints a line per run that ends, with an estimate of the time that is left."""
+def _report(
+    configs: Sequence[tuple[str, RunConfig]], outcomes: Iterable[tuple[int, dict]], jobs: int
+) -> int:
+    """Print a line per run that ends, with an estimate of the time that is left.
 
-    def __init__(self, configs: Sequence[tuple[str, RunConfig]], jobs: int):
-        self.configs, self.jobs = configs, min(jobs, len(configs))
-        self.total = sum(config.iterations for _, config in configs)
-        self.ended: dict[int, dict] = {}
-        self.done, self.spent, self.begun = 0, 0.0, time.monotonic()
-
-    def add(self, number: int, outcome: dict):
-        """Print how a run ended, unless another worker has said it."""
-        before, (label, config) = self.ended.get(number), self.configs[number]
-        if before is not None and ("failed" in outcome or "said" in before):
-            return
-        self.ended[number] = outcome
+    Returns how many runs failed or, because all workers died, did not end.
+    """
+    total, begun = sum(config.iterations for _, config in configs), time.monotonic()
+    ended: dict[int, dict] = {}
+    done, spent = 0, 0.0
+    for number, outcome in outcomes:
+        label, config = configs[number]
         who = f"{label} seed {config.seed}"
+        if "said" in ended.get(number, {}) or (number in ended and "failed" in outcome):
+            continue  # another worker has said it
+        ended[number] = outcome
         if "failed" in outcome:
             print(f"{who}: FAILED, {outcome['failed']}", flush=True)
-            return
+            continue
         seconds = outcome["seconds"]
-        self.done, self.spent = self.done + config.iterations, self.spent + seconds
-        whole = self.spent / self.done * self.total / self.jobs
-        rest = max(0, whole - (time.monotonic() - self.begun))
+        done, spent = done + config.iterations, spent + seconds
+        rest = max(0, spent / done * total / jobs - (time.monotonic() - begun))
         print(
-            f"[{len(self.ended)}/{len(self.configs)}] {who}: {outcome['said']} in "
-            f"{duration(seconds)}; about {duration(rest)} left",
+            f"[{len(ended)}/{len(configs)}] {who}: {outcome['said']} in {duration(seconds)}; "
+            f"about {duration(rest)} left",
             flush=True,
         )
-
-    def failures(self) -> int:
-        """How many runs failed or, because all workers died, did not end."""
-        if left := len(self.configs) - len(self.ended):
-            print(f"all workers died; {left} runs are left", flush=True)
-        return left + sum("failed" in outcome for outcome in self.ended.values())
+    if left := len(configs) - len(ended):
+        print(f"all workers died; {left} runs are left", flush=True)
+    return left + sum("failed" in outcome for outcome in ended.values())

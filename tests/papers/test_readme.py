@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 
 import pytest
 import torch
@@ -56,20 +55,20 @@ def test_its_claims_are_what_the_records_say(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("figure", readme.FIGURES, ids=lambda figure: figure.file.stem)
-def test_its_figures_are_drawn_from_the_records(figure, tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", readme.SCHEDULES.values(), ids=lambda file: file.stem)
+def test_its_figures_are_drawn_from_the_records(file, tmp_path, monkeypatch):
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))
-    assert f'"data/{figure.file.name}"' in README
-    assert Image.open(figure.file).text["Records"] == figure.id(), (
-        f"data/{figure.file.name} shows other records than data/runs holds: "
+    assert f'"data/{file.name}"' in README
+    assert Image.open(file).text["Records"] == readme.figure_id(), (
+        f"data/{file.name} shows other records than data/runs holds: "
         "git checkout data/runs, or python -m clr claims --readme"
     )
 
 
 def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "README", tmp_path / "README.md")
-    drawn = [replace(each, file=tmp_path / each.file.name) for each in readme.FIGURES]
-    monkeypatch.setattr(readme, "FIGURES", drawn)
+    drawn = {dark: tmp_path / file.name for dark, file in readme.SCHEDULES.items()}
+    monkeypatch.setattr(readme, "SCHEDULES", drawn)
     monkeypatch.setattr(readme, "RULE", tmp_path / "rule.png")
     monkeypatch.setenv("CLR_RUNS", str(tmp_path))
     marks = [mark for part in readme.PARTS for mark in readme.marks(part)]
@@ -81,7 +80,7 @@ def test_its_claims_are_written_between_their_marks(tmp_path, monkeypatch):
         f"before\n{first}\n\n{answers}\n\n{end}\nbetween\n"
         f"{second}\n\n{claims}\n\n{last}\nafter\n"
     )
-    assert all(Image.open(each.file).size[0] > 1000 for each in drawn)
+    assert all(Image.open(file).size[0] > 1000 for file in drawn.values())
     assert Image.open(readme.RULE).size[0] > 1000
     for wrong in ("nothing", first, first + 2 * end, first + end):
         readme.README.write_text(wrong)

@@ -55,14 +55,14 @@ def test_every_record_is_on_the_page(runs, content):
 def test_curves_and_results_are_the_records(runs, content):
     for one, row in zip(runs, rows(content), strict=True):
         history = one.history.set_index("iteration")
-        times = content["times"][row["t"]]
-        measure, unit = ("test_loss", 100) if row["loss"] else ("test_accuracy", 1000)
-        values = history[measure].loc[list(times)]
-        assert np.allclose(np.array(row["values"]) / unit, values, atol=0.5 / unit)
-        result = f"loss {values.iloc[-1]:.3f}" if row["loss"] else one.outcome
-        assert row["result"] == result and row["seed"] == one.config.seed
-        assert content["datasets"][row["data"]] == one.config.source.title
-        assert content["devices"][row["device"]] == one.provenance["device"]
+        times = content["shared"]["t"][row["t"]]
+        column, scale = ("test_loss", 100) if row["loss"] else ("test_accuracy", 1000)
+        values = history[column].loc[list(times)]
+        assert np.allclose(np.array(row["values"]) / scale, values, atol=0.5 / scale)
+        loss = f"loss {history['test_loss'].iloc[-1]:.3f}"
+        assert row["result"] in (one.outcome, loss) and row["seed"] == one.config.seed
+        assert content["shared"]["data"][row["data"]] == one.config.source.title
+        assert content["shared"]["device"][row["device"]] == one.provenance["device"]
         if not one.diverged:
             assert times[-1] == one.config.iterations
 
@@ -125,13 +125,9 @@ def test_the_page_is_one_small_file_that_loads_nothing(page):
     assert re.findall(r'(?:src|href)="([^"$]*)', shown) == ["index.html", "#run-"]
 
 
-def test_addresses_lead_to_runs(runs):
-    one = runs[0]
-    name = run_name(one.config, one.data["fingerprint"])
-    assert runs_page.address(one) == f"runs.html#run-{name}"
-    assert runs_page.arm_address("laptop", "fixed & so") == (
-        "runs.html?experiment=laptop&arm=fixed+%26+so"
-    )
+def test_a_notebooks_link_leads_to_the_runs_of_an_arm():
+    link = runs_page.in_notebooks("laptop", "fixed & so")
+    assert link == "../data/runs/README.md?experiment=laptop&arm=fixed+%26+so"
 
 
 @browser.needed

@@ -327,10 +327,9 @@ def test_failures_are_counted_once_and_the_other_runs_go_on(monkeypatch, tmp_pat
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(CONFIGS) and max(map(len, lines)) < 600
     assert lines[0].startswith("fixed seed 0: FAILED, RuntimeError: xxx")
-    report = sweep._Lines(CONFIGS, 2)
-    for outcome in ({"failed": "a"}, {"failed": "a"}, {"said": "ok", "seconds": 1.0}):
-        report.add(0, outcome)  # two workers fail, a third one does not
-    assert report.failures() == 3
+    # two workers fail, a third one does not
+    outcomes = [{"failed": "a"}, {"failed": "a"}, {"said": "ok", "seconds": 1.0}]
+    assert sweep._report(CONFIGS, [(0, each) for each in outcomes], 2) == 3
     assert capsys.readouterr().out.splitlines()[-1] == "all workers died; 3 runs are left"
 
 
