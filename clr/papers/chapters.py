@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 from clr.papers import EXPERIMENTS, published, verdicts
 from clr.papers.scoreboard import counts, kinds
@@ -22,16 +22,21 @@ class Records:
 
     def __init__(self, store: Store | None = None):
         self._store = store or Store.committed()
+        self._runs: dict[str, dict[str, list[Run]]] = {}
+        self._judged: dict[str, list[dict]] = {}
 
-    @cache  # noqa: B019, a process has few of them
     def runs(self, experiment: str) -> dict[str, list[Run]]:
         """The most recorded runs of an experiment, by arm."""
-        return EXPERIMENTS[experiment].most_recorded(self._store)
+        if experiment not in self._runs:
+            self._runs[experiment] = EXPERIMENTS[experiment].most_recorded(self._store)
+        return self._runs[experiment]
 
-    @cache  # noqa: B019
     def judged(self, experiment: str) -> list[dict]:
         """The rows of `verdicts.judge` of an experiment."""
-        return verdicts.judge(EXPERIMENTS[experiment], self.runs(experiment))
+        if experiment not in self._judged:
+            found = verdicts.judge(EXPERIMENTS[experiment], self.runs(experiment))
+            self._judged[experiment] = found
+        return self._judged[experiment]
 
     @cached_property
     def rows(self) -> list[dict]:

@@ -24,7 +24,7 @@ def chosen(
     validation accuracy or, where the experiment compares losses, of minus the validation loss;
     it is minus infinity if a run diverged. ValueError, naming the schedule, if a planned run is
     missing, or if the best rate is the lowest or the highest of its grid, since a better one
-    can lie outside.
+    can lie outside. (`worth_it.chosen` takes the best rate of a reader's grid as it is.)
     """
     of_losses = experiment.measure == "loss"
     column, sign = (VALIDATION_LOSS, -1) if of_losses else (VALIDATION, 1)

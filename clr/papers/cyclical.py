@@ -30,7 +30,7 @@ from clr.policies import (
 
 LOW, HIGH = 0.001, 0.006  # the bounds of the text, sections 3.1 and 4.1.1
 GAMMA = 0.99994
-# 50,000 images in batches of 100
+# what experiments with Caffe's networks share; an epoch is 50,000 images in batches of 100
 CAFFE = {"paper": "CLR", "dataset": "cifar10", "epoch": 500}
 
 

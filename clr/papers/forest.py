@@ -173,7 +173,7 @@ def rule():
         row = {
             "relation": relation,
             "verdict": verdict,
-            "holds": {"undecided": None}.get(verdict, verdict in HOLDS),
+            "holds": None if verdict == "undecided" else verdict in HOLDS,
             "holm": "–",
             "measure": "accuracy",
             "margin": MARGIN,
@@ -184,10 +184,11 @@ def rule():
         }
         rows.append(row)
     ax = claims(rows, labels=list(EXAMPLES))
-    for at in (-100 * MARGIN, 100 * MARGIN):
+    margin = 100 * MARGIN
+    for at in (-margin, margin):
         ax.axvline(at, color=PALE, ls=":", lw=1)
     look = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": PALE}
-    ax.annotate(f"margin, {at:g} points", (at, 0), (0, 3), **look)
+    ax.annotate(f"margin, {margin:g} points", (margin, 0), (0, 3), **look)
     return ax
 
 

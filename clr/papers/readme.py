@@ -132,9 +132,10 @@ def draw():
     from clr.papers import dots, forest  # this sets the look of all figures
 
     title = "Let the rate end at 0. It does not have to cycle."
+    runs, metadata = shown(), {"Records": figure_id()}
     for dark, file in SCHEDULES.items():
-        figure = dots.compare(worth_it.AT_CHOSEN_RATES, shown(), title=title, dark=dark)
-        _save(figure, file, dpi=180, metadata={"Records": figure_id()})
+        figure = dots.compare(worth_it.AT_CHOSEN_RATES, runs, title=title, dark=dark)
+        _save(figure, file, dpi=180, metadata=metadata)
     _save(forest.rule().figure, RULE, dpi=168)
 
 

@@ -278,8 +278,8 @@ def warm_up(rates: Mapping[str, float]) -> Experiment:
     """The schedules of `warmed` at their chosen rates, beside those of `AT_CHOSEN_RATES`.
 
     `rates` holds the peak rate of each schedule of `warmed` that `clr.papers.choose.chosen`
-    gives for the runs of `WARM_UP_RATES`. The other arms and the
-    seeds are those of `AT_CHOSEN_RATES`, whose results were known when this was planned.
+    gives for the runs of `WARM_UP_RATES`. The other arms and the seeds are those of
+    `AT_CHOSEN_RATES`, whose results were known when this was planned.
     """
     makers, known = warmed(_N), AT_CHOSEN_RATES.arms
     pairs = [(name, name.removesuffix(", warm-up")) for name in makers if "warm-up" in name]

@@ -41,7 +41,7 @@ def endless(
 
     ValueError if there are no batches, or none in a later pass.
     """
-    for passes in itertools.count():
+    for number in itertools.count(1):
         empty = True
         for batch in batches:
             empty = False
@@ -49,7 +49,7 @@ def endless(
         if empty:
             raise ValueError(
                 "batches must hold at least one batch in each pass, as a DataLoader does; "
-                f"pass {passes + 1} has none"
+                f"pass {number} has none"
             )
 
 

@@ -88,9 +88,10 @@ class RangeTest:
             return read_off
         peak = bracket.peak(self.exponential, read_off.base_lr is not None)
         read_off = replace(read_off, peak=peak)
+        if read_off.max_lr is not None or peak is not None:
+            return read_off
         fast = read([self.exponential], ["finished"], "train_loss", "loss", False)
-        worse = fast.base_lr is None and fast.max_lr is not None
-        if worse and read_off.max_lr is None and peak is None:
+        if fast.base_lr is None and fast.max_lr is not None:
             caveat = (
                 "On the exponential ramp before, the loss only gets worse, from about "
                 f"{fast.max_lr:.2g} on: stay below it if the model is trained already."

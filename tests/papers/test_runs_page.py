@@ -59,8 +59,8 @@ def test_curves_and_results_are_the_records(runs, content):
         column, scale = ("test_loss", 100) if row["loss"] else ("test_accuracy", 1000)
         values = history[column].loc[list(times)]
         assert np.allclose(np.array(row["values"]) / scale, values, atol=0.5 / scale)
-        loss = f"loss {history['test_loss'].iloc[-1]:.3f}"
-        assert row["result"] in (one.outcome, loss) and row["seed"] == one.config.seed
+        result = f"loss {values.iloc[-1]:.3f}" if row["loss"] else one.outcome
+        assert row["result"] == result and row["seed"] == one.config.seed
         assert content["shared"]["data"][row["data"]] == one.config.source.title
         assert content["shared"]["device"][row["device"]] == one.provenance["device"]
         if not one.diverged:

@@ -310,6 +310,18 @@ def test_notebook_5_says_that_a_short_cycle_is_far_ahead_in_figure6():
     assert row["difference"] > 0.05
 
 
+def test_notebook_5_says_how_near_the_network_with_scale_is_to_figure6():
+    scaled = solvers.FIGURE6_SCALED
+    runs, paper = recorded(scaled), published.of(scaled)["accuracy"]
+    cycle, fixed = (mean(runs[arm]) for arm in ("triangular", "fixed"))
+    theirs = [100 * paper[arm] for arm in ("triangular", "fixed")]
+    assert round(cycle - fixed) == 13 and round(theirs[0] - theirs[1]) == 11
+    assert (round(cycle - theirs[0], 1), round(fixed - theirs[1], 1)) == (-0.6, -2.3)
+    found = {row["claim"]: row["verdict"] for row in verdicts.judge(scaled, runs)}
+    assert found["triangular is better than fixed"] == "better"
+    assert {found[f"{arm} (8,000) is as published"] for arm in runs} == {"undecided"}
+
+
 def test_what_figure6_gains():
     said = words(FIGURE6, SIX)
     short = ", bn_fraction 0.9"

@@ -49,7 +49,7 @@ def peak_rate(
         note += " ✕: a run diverged there, and counts with the accuracy of guessing."
     data = {
         "rates": rates,
-        "chance": 0.1,
+        "chance": 0.1,  # of ten classes
         "start": rates.index(start),
         "schedules": [
             {
