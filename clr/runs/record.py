@@ -45,22 +45,22 @@ def recorded(config: RunConfig) -> dict:
     return config.to_dict() | {"dataset": config.source.kind}
 
 
-def run_name(config: RunConfig, fingerprint: str) -> str:
-    """The record's file name, without suffix, on the data with that fingerprint.
+def hashed_name(values: dict, fingerprint: str) -> str:
+    """The name of the record of a config with these `recorded` values.
 
     Fields that have their default are left out of the hash, so a new field of `RunConfig`
     changes no name.
     """
-    values = recorded(config)
     short = {k: v for k, v in values.items() if v != DEFAULTS.get(k, MISSING)}
     canonical = json.dumps([short, fingerprint], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
-    return f"{values['dataset']}-{alike(config)}-{digest}"
+    parts = values["dataset"], values["model"], values["policy"]["policy"]
+    return "-".join([*parts, f"seed{values['seed']}", digest])
 
 
-def alike(config: RunConfig) -> str:
-    """What the names of a run's records on all data sets share."""
-    return f"{config.model}-{config.policy.name}-seed{config.seed}"
+def run_name(config: RunConfig, fingerprint: str) -> str:
+    """The record's file name, without suffix, on the data with that fingerprint."""
+    return hashed_name(recorded(config), fingerprint)
 
 
 def place(folder: Path, data: str, model: str, name: str) -> Path:
@@ -180,14 +180,20 @@ def as_json(values: dict) -> bytes:
 
 def load(path: Path) -> Run:
     """Read a record; ValueError, naming the file, if it is not whole or has a newer format."""
-    values, config, history = _whole(path)
+    with named(f"the record {path}", "cannot be used", UPDATE):
+        state = _state(path)
+        values, (config, history) = _values(path, state), _checked(path, state)
     data, made = dict(values["data"]), dict(values["provenance"])
     return Run(config, pd.DataFrame(history), values["ended"], data, made, path)
 
 
 def data_of(path: Path) -> dict:
-    """The name, fingerprint and size of a record's data; ValueError as in `load`."""
-    return _whole(path)[0]["data"]
+    """The name, fingerprint and size of a record's data; ValueError as in `load`.
+
+    Nothing else of the record is checked, since a search reads the data of many records.
+    """
+    with named(f"the record {path}", "cannot be used", UPDATE):
+        return _values(path, _state(path))["data"]
 
 
 def read(path: Path) -> bytes:
@@ -209,7 +215,9 @@ def named(what: str, problem: str, advice: str):
         raise NewerFormat(f"{what} {error}; {advice}") from None
     except KeyError as error:
         raise ValueError(f"{what} {problem}: it has no {error}") from error
-    except (ValueError, TypeError, OverflowError, RecursionError, OSError) as error:
+    except RecursionError:
+        raise ValueError(f"{what} {problem}: its JSON is nested too deeply") from None
+    except (ValueError, TypeError, OverflowError, OSError) as error:
         raise ValueError(f"{what} {problem}: {error}") from error
 
 
@@ -223,18 +231,14 @@ def _state(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-Content = tuple[dict, RunConfig, dict[str, np.ndarray]]  # values, config, history's columns
-
-
-def _whole(path: Path) -> Content:
-    with named(f"the record {path}", "cannot be used", UPDATE):
-        return _checked(path, _state(path))
-
-
 @cache  # a file is read once, until it changes
-def _checked(path: Path, state: tuple[int, ...]) -> Content:
-    values = json.loads(path.read_bytes())
-    return values, *check(path.stem, values)
+def _values(path: Path, state: tuple[int, ...]) -> dict:
+    return parse(path.read_bytes())
+
+
+@cache
+def _checked(path: Path, state: tuple[int, ...]) -> tuple[RunConfig, dict[str, np.ndarray]]:
+    return check(path.stem, _values(path, state))
 
 
 # --- what 'whole' means: these functions raise any error, for `named` ------------
@@ -258,28 +262,35 @@ def _data_name(name: str, value: object) -> str:
     return value
 
 
-# by check: the names of the values that must pass it
-DATA: dict[Callable, tuple[str, ...]] = {
-    _data_name: ("name",),
-    _text: ("fingerprint",),
-    checks.whole: ("train", "test", "classes"),
+Checks = dict[str, Callable[[str, object], object]]
+DATA: Checks = {
+    "name": _data_name,
+    "fingerprint": _text,
+    "train": checks.whole,
+    "test": checks.whole,
+    "classes": checks.whole,
 }
-PROVENANCE: dict[Callable, tuple[str, ...]] = {
-    _text: ("device", "python", "torch", "numpy", "written", "instructions"),
-    _text_or_none: ("commit", "processor"),
-    checks.rate: ("seconds",),
-    checks.whole: ("threads",),
-    checks.whole_or_none: ("cores",),
-    checks.flag: ("tf32",),
+PROVENANCE: Checks = {
+    "seconds": checks.rate,
+    "device": _text,
+    "threads": checks.whole,
+    "python": _text,
+    "torch": _text,
+    "numpy": _text,
+    "commit": _text_or_none,
+    "written": _text,
+    "processor": _text_or_none,
+    "instructions": _text,
+    "tf32": checks.flag,
+    "cores": checks.whole_or_none,
 }
 OPTIONAL = {"classes", "processor", "instructions", "tf32", "cores"}  # older records lack them
 
 
-def _check_each(values: dict, wanted: dict[Callable, tuple[str, ...]]):
-    for check_value, names in wanted.items():
-        for name in names:
-            if name in values or name not in OPTIONAL:
-                check_value(name, values[name])
+def _check_each(values: dict, wanted: Checks):
+    for name, check_value in wanted.items():
+        if name in values or name not in OPTIONAL:
+            check_value(name, values[name])
 
 
 def check_format(found: object, newest: int = FORMAT):
@@ -291,19 +302,26 @@ def check_format(found: object, newest: int = FORMAT):
         )
 
 
+def parse(content: bytes) -> dict:
+    """The values of a record's JSON, of this format or of format 1, and its data checked."""
+    values = json.loads(content)
+    check_format(values["format"])
+    _check_each(values["data"], DATA)
+    return values
+
+
 def check(name: str, values: dict) -> tuple[RunConfig, dict[str, np.ndarray]]:
     """The config and the history's columns of the record that is called `name`.
 
-    `values` are those of its JSON. Raises an error, saying what is wrong, if the record is not
+    `values` are what `parse` gave. Raises an error, saying what is wrong, if the record is not
     whole.
     """
-    check_format(values["format"])
     data, settings = values["data"], values["config"]
-    _check_each(data, DATA)
     _check_each(values["provenance"], PROVENANCE)
-    checks.one_of("dataset", settings["dataset"], [Source.parse(data["name"]).kind])
+    kind = Source.parse(data["name"]).kind
+    checks.one_of("dataset", settings["dataset"], [kind])
     config = RunConfig.from_dict(settings | {"dataset": data["name"]})
-    if name != (right := run_name(config, data["fingerprint"])):
+    if name != (right := hashed_name(recorded(config), data["fingerprint"])):
         raise ValueError(
             f"it has another config or other data than its name says; it must be named {right}"
         )

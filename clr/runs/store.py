@@ -13,14 +13,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import tarfile
 import time
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -96,19 +95,20 @@ class Store:
 
     def by_data(self, config: RunConfig) -> dict[str, Run]:
         """The records of the same run on any data, by the names of the data sets."""
-        found: dict[str, Run] = {}
+        values, found = record.recorded(config), {}
+        shared = f"{config.model}-{config.policy.name}-seed{config.seed}"
 
         @cache
-        def name_on(dataset: str, fingerprint: str) -> str:
-            return record.run_name(replace(config, dataset=dataset), fingerprint)
+        def name_on(kind: str, fingerprint: str) -> str:
+            return record.hashed_name(values | {"dataset": kind}, fingerprint)
 
         for folder in self._folders(config.model):
-            for path in _listed(folder).get(record.alike(config), ()):
+            for path in _listed(folder).get(shared, ()):
                 try:
                     data = record.data_of(path)
-                    name = data["name"]
-                    if path.stem == name_on(name, data["fingerprint"]) and name not in found:
-                        found[name] = record.load(path)
+                    name = name_on(data["name"].partition(":")[0], data["fingerprint"])
+                    if path.stem == name and data["name"] not in found:
+                        found[data["name"]] = record.load(path)
                 except ValueError as error:
                     warnings.warn(f"{error}; it is left out", stacklevel=2)
         return found
@@ -347,7 +347,7 @@ def _records(source: Path) -> Iterator[tuple[str, dict]]:
         with record.named(what, problem, "nothing was imported. Update the package"):
             if Path(name).name != name:
                 raise ValueError("its name must hold no path")
-            values = json.loads(found[f"{name}.json"])
+            values = record.parse(found[f"{name}.json"])
             if values["format"] == 1:
                 history = found[f"{name}.csv"].decode().splitlines()
                 values |= {"format": record.FORMAT, "history": history}

@@ -320,8 +320,8 @@ def test_an_import_of_a_record_without_sense_is_refused(
         ("[1, 2]", "is not whole"),
         ("7", "is not whole"),
         ("{}", "it has no 'format'"),
-        ("[" * 200_000 + "]" * 200_000, "maximum recursion depth"),
-        ('{"format":' * 200_000 + "1" + "}" * 200_000, "maximum recursion depth"),
+        ("[" * 200_000 + "]" * 200_000, "its JSON is nested too deeply"),
+        ('{"format":' * 200_000 + "1" + "}" * 200_000, "its JSON is nested too deeply"),
     ],
     ids=["null", "list", "number", "empty", "nested lists", "nested objects"],
 )

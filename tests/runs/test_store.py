@@ -80,6 +80,19 @@ def test_live_leaves_out_the_committed_records(store, tmp_path, monkeypatch):
     assert Store.live().train(CONFIG).path.parent == store / FOLDER
 
 
+def test_a_search_checks_the_records_that_it_wants_and_no_other(store, monkeypatch):
+    values = json.loads(train(CONFIG).path.read_bytes())
+    values["data"]["fingerprint"] = "0" * 64
+    of_other_settings = run_name(other(batch_size=50), "0" * 64)  # same policy and seed
+    (store / FOLDER / f"{of_other_settings}.json").write_bytes(record.as_json(values))
+    checked, check = [], record.check
+    monkeypatch.setattr(
+        record, "check", lambda name, values: checked.append(name) or check(name, values)
+    )
+    record._checked.cache_clear()
+    assert list(Store.usual().by_data(CONFIG)) == ["digits"] and checked == [NAME]
+
+
 def test_records_are_searched_without_the_data(store):
     usual, seed = Store.usual(), other(seed=7)
     assert usual.search(seed) is None
