@@ -21,6 +21,7 @@ from clr.training import COLUMNS, SECOND, RunConfig
 PAPERS = ("CLR", "SC", "ours")  # arXiv 1506.01186, arXiv 1708.07120, and this project
 MARGIN = 0.005  # half a point of accuracy
 MEASURES = ("loss", "accuracy")  # what an experiment's claims compare, on the test set
+TESTED = "bn_fraction", "second_bn_fraction", "test_every"  # settings without effect on weights
 TESTS = COLUMNS[-2:]  # the columns of a history that have them, in this order
 
 
@@ -260,10 +261,11 @@ class Experiment:
         They are then moments of one run, or tests of one training with two kinds of running
         statistics.
         """
-        tests = {"bn_fraction": 0.9, "second_bn_fraction": None, "test_every": 1000}
-        return replace(self.config(claim.arm), **tests) == replace(
-            self.config(claim.other), **tests
+        ours, others = (
+            {name: each for name, each in vars(self.config(arm)).items() if name not in TESTED}
+            for arm in (claim.arm, claim.other)
         )
+        return ours == others
 
     def text(self, claim: Claim) -> str:
         """The claim as a sentence.

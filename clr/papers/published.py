@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import pandas as pd
 
 from clr.papers.experiment import Experiment
@@ -18,8 +21,13 @@ def numbers() -> pd.DataFrame:
     instead. Lengths are in `iterations` or in `epochs`. `runs` is the number of runs that the
     accuracy is a mean of, 1 where the paper does not say that it is a mean.
     """
+    return _read(PUBLISHED).copy()
+
+
+@cache
+def _read(file: Path) -> pd.DataFrame:
     types = {"paper": str, "iterations": "Int64", "epochs": "Int64", "runs": "Int64"}
-    rows = pd.read_csv(PUBLISHED, dtype=types)
+    rows = pd.read_csv(file, dtype=types)
     return rows.fillna({"experiment": "", "arm": "", "setting": ""})
 
 

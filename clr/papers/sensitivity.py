@@ -112,7 +112,7 @@ class Curve:
 
 def _or_chance(run: Run, column: str) -> float:
     """A run's accuracy at its end, or that of guessing if it diverged."""
-    return 1 / run.data["classes"] if run.diverged else float(run.history[column].iloc[-1])
+    return 1 / run.data["classes"] if run.diverged else float(run.columns[column][-1])
 
 
 @dataclass(frozen=True)

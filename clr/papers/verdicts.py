@@ -278,7 +278,7 @@ def _row(
     numbers: pd.DataFrame,
 ) -> dict:
     """The verdict on one claim, before Holm's correction."""
-    published_alone = claim.relation == "as published"
+    published_alone, paired = claim.relation == "as published", experiment.paired(claim)
     sides = claim.sides[:1] if published_alone else claim.sides
     arms = [arm for arm, *_ in sides]
     tested = [
@@ -293,10 +293,10 @@ def _row(
     values = [each.accuracies for each in both]
     if published_alone:
         values.append((float(numbers["accuracy"][claim.arm]),) * len(values[0]))
-    elif experiment.paired(claim):
+    elif paired:
         pairs = [pair for pair in _by_seed(*tested) if None not in pair]
         values = [[pair[side] for pair in pairs] for side in (0, 1)]
-    word, p, difference, low, high = _compared(experiment, claim, both, values)
+    word, p, difference, low, high = _compared(experiment, claim, both, values, paired)
     if not all(n for n, _ in counts):
         word = "not run"
     elif any(n < planned for n, planned in counts):
@@ -333,7 +333,11 @@ def _row(
 
 
 def _compared(
-    experiment: Experiment, claim: Claim, both: Sequence[Summary], values: Sequence[Sequence]
+    experiment: Experiment,
+    claim: Claim,
+    both: Sequence[Summary],
+    values: Sequence[Sequence],
+    paired: bool,
 ) -> tuple[str, float, float, float, float]:
     """The verdict, its p-value, the difference of the means and the two ends of its interval.
 
@@ -346,7 +350,6 @@ def _compared(
         return "different" if equivalence else "worse", nan, nan, nan, nan
     if not all(map(len, values)):
         return "undecided", nan, nan, nan, nan
-    paired = experiment.paired(claim)
     gains = values if experiment.measure == "accuracy" else values[::-1]
     word, p = verdict(claim.relation, *gains, claim.margin, paired=paired)
     if ours < others and word not in HOLDS:
@@ -388,11 +391,11 @@ def _published(
     That of one arm is the difference of the published accuracy from itself, 0.
     """
     ends = [arm for arm, at, second, _ in sides if at is None and not second]
-    theirs = numbers[["accuracy", "runs"]].reindex(ends)
-    if len(theirs) < len(sides) or theirs["accuracy"].isna().any():
+    known = numbers["accuracy"].dropna().to_dict()
+    if len(ends) < len(sides) or not known.keys() >= set(ends):
         none = dict.fromkeys(("published_difference", "predicted"))
         return {"theirs": "–", **none, "published": "–"}
-    accuracies, averaged = theirs["accuracy"].tolist(), theirs["runs"].tolist()
+    accuracies, averaged = [known[arm] for arm in ends], [numbers["runs"][arm] for arm in ends]
     difference = accuracies[0] - accuracies[-1]
     low, high = prediction(*values, (averaged[0], averaged[-1]))
     said = f"{100 * difference:+.{digits}f}"

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import sqrt
 from pathlib import Path
 
@@ -76,16 +76,21 @@ class Run:
     """A run that has ended: its config, its results, and where it was made."""
 
     config: RunConfig
-    history: pd.DataFrame
+    columns: dict[str, np.ndarray]  # of the history, with a value for each test
     ended: str  # "finished" or "diverged at iteration N"
     data: dict  # name, fingerprint, numbers of training and test images and of classes
     provenance: dict
     path: Path
 
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """A row for each test: its iteration, the rate there, and the columns of `Training`."""
+        return pd.DataFrame(self.columns)
+
     @property
     def final_accuracy(self) -> float:
         """Test accuracy at the end, a fraction; KeyError if the history has no accuracies."""
-        return float(self.history["test_accuracy"].iloc[-1])
+        return float(self.columns["test_accuracy"][-1])
 
     @property
     def diverged(self) -> bool:
@@ -114,8 +119,8 @@ class Run:
         """
         if self.diverged:
             return self.ended
-        if "test_accuracy" not in self.history:
-            return f"test loss {self.history['test_loss'].iloc[-1]:.3f}"
+        if "test_accuracy" not in self.columns:
+            return f"test loss {self.columns['test_loss'][-1]:.3f}"
         said = " (no better than chance)" if self.at_chance else ""
         return f"{percent(self.final_accuracy)} %{said}"
 
@@ -126,8 +131,9 @@ class Run:
         """
         if self.diverged and (at is None or at >= int(self.ended.split()[-1])):
             return None  # the last row is a test of what the divergence left
-        row = -1 if at is None else pd.Index(self.history["iteration"]).get_loc(at)
-        return float(self.history[column].iloc[row])
+        tests = self.columns["iteration"].tolist()
+        row = -1 if at is None else {iteration: row for row, iteration in enumerate(tests)}[at]
+        return float(self.columns[column][row])
 
     def accuracy_at(self, iteration: int) -> float | None:
         """Test accuracy at an iteration, a fraction; as `value`."""
@@ -184,16 +190,17 @@ def load(path: Path) -> Run:
         state = _state(path)
         values, (config, history) = _values(path, state), _checked(path, state)
     data, made = dict(values["data"]), dict(values["provenance"])
-    return Run(config, pd.DataFrame(history), values["ended"], data, made, path)
+    return Run(config, history, values["ended"], data, made, path)
 
 
-def data_of(path: Path) -> dict:
-    """The name, fingerprint and size of a record's data; ValueError as in `load`.
+def data_of(path: Path) -> tuple[str, str]:
+    """The name and the fingerprint of a record's data; ValueError as in `load`.
 
     Nothing else of the record is checked, since a search reads the data of many records.
     """
     with named(f"the record {path}", "cannot be used", UPDATE):
-        return _values(path, _state(path))["data"]
+        data = _values(path, _state(path))["data"]
+    return data["name"], data["fingerprint"]
 
 
 def read(path: Path) -> bytes:

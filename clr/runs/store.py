@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 import time
 import warnings
@@ -96,27 +97,24 @@ class Store:
     def by_data(self, config: RunConfig) -> dict[str, Run]:
         """The records of the same run on any data, by the names of the data sets."""
         values, found = record.recorded(config), {}
-        shared = f"{config.model}-{config.policy.name}-seed{config.seed}"
-
-        @cache
-        def name_on(kind: str, fingerprint: str) -> str:
-            return record.hashed_name(values | {"dataset": kind}, fingerprint)
-
         for folder in self._folders(config.model):
-            for path in _listed(folder).get(shared, ()):
-                try:
-                    data = record.data_of(path)
-                    name = name_on(data["name"].partition(":")[0], data["fingerprint"])
-                    if path.stem == name and data["name"] not in found:
-                        found[data["name"]] = record.load(path)
-                except ValueError as error:
-                    warnings.warn(f"{error}; it is left out", stacklevel=2)
+            names, data = _listed(folder)
+            for data_name, fingerprint in data:
+                kind = data_name.partition(":")[0]
+                name = record.hashed_name(values | {"dataset": kind}, fingerprint)
+                if name in names and data_name not in found:
+                    try:
+                        found[data_name] = record.load(folder / f"{name}.json")
+                    except ValueError as error:
+                        warnings.warn(f"{error}; it is left out", stacklevel=2)
         return found
 
     def _folders(self, model: str) -> Iterator[Path]:
         """The folders of the records of a model on all data sets."""
         for folder in (*self.also, self.folder):
-            yield from sorted(folder.glob(f"*/{model}"))
+            if folder.is_dir():
+                places = (f"{folder}/{name}/{model}" for name in sorted(os.listdir(folder)))
+                yield from (Path(place) for place in places if os.path.isdir(place))
 
     def train(
         self,
@@ -224,19 +222,25 @@ class Store:
 # --- finding -------------------------------------------------------------------
 
 
-def _listed(folder: Path) -> dict[str, list[Path]]:
-    """The records in a folder, by what the names of records of the same run share."""
+Listed = tuple[set[str], list[tuple[str, str]]]  # names of records; (name, fingerprint) of data
+
+
+def _listed(folder: Path) -> Listed:
+    """The records in a folder, and the data that they are of."""
     changed, now = folder.stat().st_mtime_ns, time.time_ns()
     # a folder can change twice within a tick of its clock: a fresh time is no proof
     return _listed_at(folder, changed if now - changed > 3 * 10**9 else now)
 
 
 @cache  # a folder is listed once, until it changes
-def _listed_at(folder: Path, changed: int) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+def _listed_at(folder: Path, changed: int) -> Listed:
+    found = {}
     for path in sorted(folder.glob("*.json")):
-        found.setdefault(path.stem.partition("-")[2].rpartition("-")[0], []).append(path)
-    return found
+        try:
+            found[path.stem] = record.data_of(path)
+        except ValueError as error:
+            warnings.warn(f"{error}; it is left out", stacklevel=2)
+    return set(found), [*dict.fromkeys(found.values())]
 
 
 # --- training ------------------------------------------------------------------

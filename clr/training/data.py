@@ -57,17 +57,18 @@ class Source:
         start, _, path = text.partition(":")
         if start != "folder" or not path or "\0" in path:
             raise ValueError(allowed)
-        folder = Path(os.path.expanduser(path))
-        if not (name := folder.resolve().name):
+        source = cls(start, Path(os.path.expanduser(path)))
+        name = source.name.removeprefix("folder:")
+        if not name:
             raise ValueError(allowed)
         if not name.isprintable() or set(name) & set(NOT_IN_A_NAME):
             raise ValueError(
                 "dataset must name an image folder whose own name has no control character and "
                 f"none of {' '.join(NOT_IN_A_NAME)}; got {text!r}"
             )
-        return cls("folder", folder)
+        return source
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Its name in records: its kind, or "folder:NAME" with the last part of the path."""
         return self.kind if self.folder is None else f"folder:{self.folder.resolve().name}"

@@ -4,7 +4,6 @@ import hashlib
 import json
 
 import numpy as np
-import pandas as pd
 
 from clr.papers import Arm, Experiment
 from clr.paths import ROOT
@@ -20,7 +19,7 @@ def run(accuracies, policy=None, ended="finished", losses=None, **values):
     rows = [[10 * i, 0.1, 1.0, *pair] for i, pair in enumerate(pairs)]
     return Run(
         config,
-        pd.DataFrame(rows, columns=COLUMNS),
+        dict(zip(COLUMNS, np.array(rows, float).T, strict=True)),
         ended,
         {"name": config.dataset, "train": 8, "test": 2},
         {"seconds": 7200, "device": "CPU", "threads": 1, "torch": "2"},
@@ -32,7 +31,7 @@ def trained(store, config, **options):
     """A made-up run of any config: its accuracy rises, and the seed moves it a little."""
     names, last = columns(config), config.iterations
     t = np.array([*range(0, last, config.test_every), last])
-    history = pd.DataFrame(0.5, index=range(len(t)), columns=names)
+    history = {name: np.full(len(t), 0.5) for name in names}
     history["iteration"], history["lr"] = t, config.policy(t)
     for name in [name for name in names if name.endswith("accuracy")]:
         history[name] = 0.1 + (0.6 + 0.01 * config.seed) * (1 - np.exp(-5 * t / last))

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from made import experiment, run
 
@@ -17,7 +18,7 @@ def validated(values, ended="finished", column=VALIDATION):
     """One made-up run per value: its last validation."""
     made = [run([0.1, 0.9, 0.5], ended=ended) for _ in values]
     return [
-        replace(one, history=one.history.assign(**{column: value}))
+        replace(one, columns=one.columns | {column: np.full(3, value)})
         for one, value in zip(made, values, strict=True)
     ]
 

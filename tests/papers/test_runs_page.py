@@ -108,7 +108,7 @@ def test_runs_that_are_compared_by_their_loss_show_it():
     experiment = EXPERIMENTS["again_rates"]
     config = experiment.config(next(iter(experiment.arms)))
     usual = run([0.1, 0.2, 0.3])
-    history = usual.history.assign(test_loss=[5.5, 2.254, 1.91])
+    history = usual.columns | {"test_loss": np.array([5.5, 2.254, 1.91])}
     data = {"name": "text", "fingerprint": "0" * 64, "train": 8, "test": 2, "classes": 256}
     made = usual.provenance | {"written": "2026-01-01T00:00:00+00:00", "commit": "abc"}
     one = Run(config, history, "finished", data, made, RECORDED)

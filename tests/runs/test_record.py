@@ -1,6 +1,7 @@
 import hashlib
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from made import rewrite
@@ -48,8 +49,8 @@ def test_a_record_carries_its_final_accuracy(store):
 )
 def test_a_run_is_at_chance_up_to_two_standard_errors(dataset, data, highest):
     def made(accuracy):
-        table = pd.DataFrame([[20, 0.1, 1.0, 1.0, accuracy]], columns=COLUMNS)
-        run = Run(other(dataset=dataset), table, "finished", data, {}, None)
+        history = {"iteration": np.array([20]), "test_accuracy": np.array([accuracy])}
+        run = Run(other(dataset=dataset), history, "finished", data, {}, None)
         return run.at_chance, run.outcome
 
     for accuracy in (0, highest / 2, highest - 1e-4):
@@ -59,8 +60,8 @@ def test_a_run_is_at_chance_up_to_two_standard_errors(dataset, data, highest):
 
 
 def test_without_the_number_of_classes_nothing_is_called_chance():
-    table = pd.DataFrame([[20, 0.1, 1.0, 1.0, 0.0]], columns=COLUMNS)
-    run = Run(other(dataset="folder:x"), table, "finished", {"test": 400}, {}, None)
+    history = {"iteration": np.array([20]), "test_accuracy": np.array([0.0])}
+    run = Run(other(dataset="folder:x"), history, "finished", {"test": 400}, {}, None)
     assert run.outcome == "0.0 %" and not run.at_chance
 
 
