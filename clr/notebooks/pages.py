@@ -19,6 +19,7 @@ from nbformat.v4 import new_notebook
 from PIL import Image
 from traitlets.config import Config
 
+from clr import files
 from clr.papers import runs_page
 from clr.papers.chapters import CHAPTERS, Records
 from clr.paths import NOTEBOOKS
@@ -85,16 +86,6 @@ def _exporter(folder: Path) -> HTMLExporter:
     )
 
 
-def _write(path: Path, content: bytes):
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _title(notebook) -> str:
     """The first heading of a notebook."""
     text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
@@ -119,8 +110,7 @@ def _summary(folder: Path, name: str, notebook, records: Records) -> dict:
     """What the front page says of a chapter: its answer, its main figure, the reader's runs."""
     figure, about = _output(_tagged(notebook, "main-figure"), "image/png")
     if figure:
-        (folder / "figures").mkdir(exist_ok=True)
-        _write(folder / "figures" / f"{name}.png", base64.b64decode(figure))
+        files.write(folder / "figures" / f"{name}.png", base64.b64decode(figure))
     yours, _ = _output(_tagged(notebook, "your-runs"), "text/markdown")
     chapter = next((each for each in CHAPTERS if each.notebook == name), None)
     return {
@@ -163,7 +153,7 @@ def write(folder: Path, failures: Mapping[str, str], records: Records):
         shown = {"title": chapter["title"], "previous": previous, "next": following}
         page, _ = exporter.from_notebook_node(notebooks[chapter["name"]], shown)
         page = page.replace(runs_page.INDEX, f"../{runs_page.PAGE}?")
-        _write(folder / chapter["page"], page.encode())
+        files.write(folder / chapter["page"], page.encode())
     for name, message in failures.items():
         file = f"{name}.failed.ipynb"
         so_far = file if (folder / file).exists() else None
@@ -172,4 +162,4 @@ def write(folder: Path, failures: Mapping[str, str], records: Records):
     exporter.template_file = "front.html.j2"
     shown = {"title": f"Cyclical learning rates: {folder.name}", "chapters": chapters}
     page, _ = exporter.from_notebook_node(new_notebook(), shown)
-    _write(folder / "index.html", page.encode())
+    files.write(folder / "index.html", page.encode())

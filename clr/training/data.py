@@ -157,12 +157,15 @@ class Dataset:
             total = sum(chunk.float().sum(0).double() for chunk in pixels.split(5000))
             return (total / len(pixels)).float().permute(2, 0, 1)
 
+    @property
+    def _tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.train_images, self.train_labels, self.test_images, self.test_labels
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of the shapes, pixels and labels: equal for equal data."""
         digest = hashlib.sha256()
-        parts = self.train_images, self.train_labels, self.test_images, self.test_labels
-        for part in parts:
+        for part in self._tensors:
             digest.update(str(tuple(part.shape)).encode())
             digest.update(part.cpu().contiguous().numpy())
         return digest.hexdigest()
@@ -171,8 +174,7 @@ class Dataset:
         """The same data set with its tensors on `device`; itself if they are already there."""
         if self.train_images.device == torch.device(device):
             return self
-        parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
-        return Dataset(self.name, self.classes, *(part.to(device) for part in parts))
+        return Dataset(self.name, self.classes, *(part.to(device) for part in self._tensors))
 
     def as_input(self, images: torch.Tensor, subtract_mean: bool = True) -> torch.Tensor:
         """uint8 images as a network takes them: float32, channels last in memory.

@@ -384,21 +384,13 @@ class _Layer(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
-_FIXED = {
-    "cifar10_full": Cifar10Full,
-    "lenet": LeNet,
-    "lenet_msra": LeNetMSRA,
-    "mlp": MLP,
+WITHOUT_BN = {"cifar10_full": Cifar10Full, "lenet": LeNet, "lenet_msra": LeNetMSRA, "mlp": MLP}
+WITH_BN = {
+    "cifar10_full_sigmoid_bn": Cifar10FullSigmoidBN,
+    "cifar10_full_sigmoid_bn_scaled": partial(Cifar10FullSigmoidBN, scale=True),
+    **{f"resnet{depth}": partial(ResNet, depth) for depth in (8, 20, 56, 110)},
 }
-WITH_BN = (
-    "cifar10_full_sigmoid_bn",
-    "cifar10_full_sigmoid_bn_scaled",
-    "resnet8",
-    "resnet20",
-    "resnet56",
-    "resnet110",
-)
-OF_IMAGES = (*_FIXED, *WITH_BN)
+OF_IMAGES = (*WITHOUT_BN, *WITH_BN)
 OF_TEXT = ("transformer",)
 NAMES = (*OF_IMAGES, *OF_TEXT)
 
@@ -420,16 +412,13 @@ def build(
     normalisation.
     """
     checks.one_of("model", name, NAMES)
-    options = {"fraction": bn_fraction, "ghost": ghost_batch, "second": second_bn_fraction}
     if name in OF_TEXT:
         model: nn.Module = Transformer(*image_shape, classes)
-    elif name.startswith("resnet"):
-        model = ResNet(int(name.removeprefix("resnet")), image_shape, classes, **options)
-    elif name in WITH_BN:
-        options["scale"] = name.endswith("scaled")
-        model = Cifar10FullSigmoidBN(image_shape, classes, **options)
+    elif name in WITHOUT_BN:
+        model = WITHOUT_BN[name](image_shape, classes)
     else:
-        model = _FIXED[name](image_shape, classes)
+        options = {"fraction": bn_fraction, "ghost": ghost_batch, "second": second_bn_fraction}
+        model = WITH_BN[name](image_shape=image_shape, classes=classes, **options)
     return model.to(memory_format=torch.channels_last)
 
 
