@@ -70,6 +70,14 @@ def test_one_cycle_against_one_fall_is_undecided():
         assert low < mean(words[0]) - mean(words[2]) < high
 
 
+def test_with_ten_new_seeds_the_gain_of_one_cycle_is_small():
+    experiment = worth_it.CYCLE_OR_FALL
+    runs = experiment.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
+    (row,) = verdicts.judge(experiment, runs)
+    assert row["n"] == [10, 10] and row["verdict"] == "undecided"
+    assert row["points"] == "+0.1 [-0.4, +0.6]"
+
+
 def test_file_order_and_shuffled_batches_agree_within_half_a_point():
     for shape in ("falls once", "two cycles"):
         assert abs(mean(f"{shape}, to 0") - mean(f"{shape}, to 0, shuffled")) < 0.5
