@@ -70,6 +70,18 @@ any_policy = st.one_of(
 )
 
 
+def test_the_examples_hold_every_policy_of_the_package():
+    missing = {cls for cls in p.known().values() if cls.__module__ == p.__name__}
+
+    @settings(max_examples=1000, database=None)
+    @given(any_policy)
+    def seen(policy):
+        missing.discard(type(policy))
+
+    seen()
+    assert not missing
+
+
 # --- knots by hand ---------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from clr import checks
 from clr.interrupts import noted
 from clr.notebooks import parameters
 from clr.paths import NOTEBOOKS, ROOT
@@ -30,7 +31,7 @@ def _notebooks(only: Sequence[str]) -> list[Path]:
     if unknown := [o for o in only if not any(path.name.startswith(o) for path in found)]:
         names = ", ".join(path.stem for path in found)
         raise ValueError(f"--only {' '.join(unknown)}: no such notebook; there are {names}")
-    return [p for p in found if not only or any(p.name.startswith(o) for o in only)]
+    return [path for path in found if not only or path.name.startswith(tuple(only))]
 
 
 def _tasks(params: str, only: Sequence[str], given: Sequence[tuple[str, str]]) -> dict:
@@ -39,8 +40,7 @@ def _tasks(params: str, only: Sequence[str], given: Sequence[tuple[str, str]]) -
     Raises ValueError if something that was asked for does not exist.
     """
     known = sorted(path.name for path in (NOTEBOOKS / "params").iterdir() if path.is_dir())
-    if params not in known:
-        raise ValueError(f"--params must be one of {', '.join(known)}; got {params}")
+    checks.one_of("--params", params, known)
     changed = {name: yaml.safe_load(value) for name, value in given}
     tasks = {}
     for path in _notebooks(only):

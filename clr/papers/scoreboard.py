@@ -173,7 +173,7 @@ def as_text() -> str:
         parts.append(
             f"{name}: {'; '.join(made) or 'not run'}\n"
             + table(rows, CLAIMS).to_string(index=False)
-            + f"\nto train on the original data: {EXPERIMENTS[name].command()}"
+            + f"\nits command: {EXPERIMENTS[name].command()}"
         )
     every = numbers()
     shown = [row for row in every if row["command"]]

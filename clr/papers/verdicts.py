@@ -115,11 +115,9 @@ class Summary:
 
 
 LEVEL = 0.05  # the significance level of all tests
-# that of the interval that decides about a relation; equivalence takes two one-sided tests
-CONFIDENCE = dict.fromkeys(RELATIONS, 1 - LEVEL) | {
-    "as good as": 1 - 2 * LEVEL,
-    "as published": 1 - 2 * LEVEL,
-}
+EQUIVALENCE = "as good as", "as published"  # relations that take two one-sided tests
+# that of the interval that decides about a relation
+CONFIDENCE = {each: 1 - LEVEL * (1 + (each in EQUIVALENCE)) for each in RELATIONS}
 OPEN = "undecided", "not run"  # verdicts that decide nothing
 
 
@@ -141,10 +139,8 @@ def _difference(
     if paired:
         (gains,) = each
         return gains.mean(), np.sqrt(gains.var(ddof=1) / len(gains)), len(gains) - 1
-    n, spreads = (
-        np.array([len(arm) for arm in each]),
-        np.array([arm.var(ddof=1) for arm in each]),
-    )
+    n = np.array([len(arm) for arm in each])
+    spreads = np.array([arm.var(ddof=1) for arm in each])
     parts = spreads * (1 / n + 1 / np.array(averaged)) if averaged else spreads / n
     freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
     return each[0].mean() - each[1].mean(), np.sqrt(parts.sum()), freedom
@@ -195,18 +191,15 @@ def verdict(
     range; that of "undecided" is the smallest one of the possible verdicts. Holm's correction
     is applied to these values. NaN without an interval.
     """
-    if isnan(interval(ours, others, paired=paired)[0]):
+    difference, error, freedom = _difference(ours, others, paired)
+    if isnan(error):
         return "undecided", nan
-    sides = 1 if CONFIDENCE[relation] < 1 - LEVEL else 2
+    sides = 1 if relation in EQUIVALENCE else 2
     found = []
-    for word, *ends in RELATIONS[relation]:
-        p = 0.0
-        for bound, sign in zip(ends, (-1, 1), strict=True):  # beyond the lower end, the upper
-            if np.isfinite(bound):
-                apart = np.subtract(ours, margin * bound)
-                difference, error, freedom = _difference(apart, others, paired)
-                p = max(p, min(sides * float(stdtr(freedom, sign * difference / error)), 1.0))
-        found.append((word, p))
+    for word, low, high in RELATIONS[relation]:
+        ends = (low, -1), (high, 1)  # how far beyond the lower end, the upper end
+        t = max(s * (difference - margin * end) / error for end, s in ends if np.isfinite(end))
+        found.append((word, min(sides * float(stdtr(freedom, t)), 1.0)))
     undecided = "undecided", min(p for _, p in found)
     return next(((word, p) for word, p in found if p < LEVEL), undecided)
 
@@ -344,8 +337,8 @@ def _compared(
     NaN for a value that there is not.
     """
     failed = [each.diverged / max(each.n, 1) for each in both]
-    ours, others = failed if len(failed) == 2 else (*failed, 0.0)
-    equivalence = CONFIDENCE[claim.relation] < 1 - LEVEL
+    ours, others = (*failed, 0.0)[:2]  # what is published has not diverged
+    equivalence = claim.relation in EQUIVALENCE
     if ours > others or (equivalence and ours < others):
         return "different" if equivalence else "worse", nan, nan, nan, nan
     if not all(map(len, values)):
@@ -378,8 +371,7 @@ def _points(
     text, low, high = (f"{times * value:+.{digits}f}" for value in values)
     if isnan(values[1]):
         return f"{text} (no interval)"
-    confidence = CONFIDENCE[claim.relation]
-    said = f" ({100 * confidence:.0f} %)" if confidence < 1 - LEVEL else ""
+    said = " (90 %)" if claim.relation in EQUIVALENCE else ""
     return f"{text} [{low}, {high}]{said}"
 
 

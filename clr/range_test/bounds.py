@@ -139,9 +139,8 @@ def _rise(rising: np.ndarray) -> tuple[np.ndarray, int, float, bool]:
 
 def _crossing(lr: np.ndarray, smooth: np.ndarray, level: float, first: int) -> float:
     """The rate at which the curve reaches `level`, between row `first` and the row before."""
-    before, after = smooth[first - 1], smooth[first]
-    share = (level - before) / (after - before)
-    return float(lr[first - 1] + share * (lr[first] - lr[first - 1]))
+    near = slice(first - 1, first + 1)
+    return float(np.interp(level, smooth[near], lr[near]))
 
 
 def _by_rise(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
@@ -302,11 +301,12 @@ def read(
     if rising is None:
         rising = _rises(curves, column)
     singly = [_read(c, column, rising, method, e) for c, e in zip(curves, ended, strict=True)]
-    read_off = [(low, high) for low, high, _ in singly]
-    if None not in map(_median, zip(*read_off, strict=True)):
+    seeds = tuple((low, high) for low, high, _ in singly)
+    base, top = map(_median, zip(*seeds, strict=True))
+    if base is not None and top is not None:
         # both of the same seeds, so that base_lr is below max_lr
-        read_off = [(None, None) if None in pair else pair for pair in read_off]
-    base, top = map(_median, zip(*read_off, strict=True))
+        whole = [(None, None) if None in pair else pair for pair in seeds]
+        base, top = map(_median, zip(*whole, strict=True))
     # if there is no max_lr, count only the reasons of the seeds that have none
     whys = [why for _, high, why in singly if top is not None or high is None]
     why = Counter(whys).most_common(1)[0][0]
@@ -314,7 +314,6 @@ def read(
         inverted = not rising and column != "train_loss"
         falls = ", which falls as the model improves" * inverted
         why += f" ({column.replace('_', ' ')}{falls})"
-    seeds = tuple((low, high) for low, high, _ in singly)
     peak = _median([_peak(c, e) for c, e in zip(curves, ended, strict=True)])
     bounds = Bounds(base, top, method, why, seeds, peak)
     return replace(bounds, caveat=_caveat(bounds, curves[0]))

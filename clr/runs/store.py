@@ -165,10 +165,11 @@ class Store:
         def keep(state: dict):
             seconds = before + time.monotonic() - start
             values = {"format": CHECKPOINT_FORMAT, "training": state, "seconds": seconds}
-            torch.save(values | {"commits": commits}, buffer := io.BytesIO())
-            seal = hashlib.sha256(buffer.getvalue()).hexdigest().encode() + b"\n"
+            buffer = io.BytesIO()
+            torch.save(values | {"commits": commits}, buffer)
+            seal = hashlib.sha256(buffer.getvalue()).hexdigest().encode()
             try:
-                files.write(checkpoint, seal + buffer.getvalue(), record.IN_RUNS)
+                files.write(checkpoint, seal + b"\n" + buffer.getvalue(), record.IN_RUNS)
             except OSError as error:  # the run goes on, and the checkpoint before is there
                 warnings.warn(f"no checkpoint: {error}", stacklevel=2)
 

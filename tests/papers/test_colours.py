@@ -87,7 +87,11 @@ def test_schedules_that_are_shown_together_can_be_told_apart(sight, dark):
 def test_all_policies_of_the_experiments_have_a_colour():
     for experiment in EXPERIMENTS.values():
         for name, arm in experiment.arms.items():
-            assert colours.kind(arm.policy) in colours.COLOURS, (experiment.name, name)
+            kind = colours.kind(arm.policy)
+            assert kind in colours.COLOURS, (
+                f"{experiment.name}: {name}: give {kind} a colour in clr/papers/colours.py "
+                "and add it to TOGETHER in this file"
+            )
     ours = {name for name, cls in known().items() if cls.__module__.startswith("clr.")}
     assert set(colours.COLOURS) <= ours | {"cosine", "hold_and_fall"}
 
