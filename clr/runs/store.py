@@ -97,8 +97,9 @@ class Store:
     def by_data(self, config: RunConfig) -> dict[str, Run]:
         """The records of the same run on any data, by the names of the data sets."""
         values, found = record.recorded(config), {}
+        shared = f"{config.model}-{config.policy.name}-seed{config.seed}"
         for folder in self._folders(config.model):
-            names, data = _listed(folder)
+            names, data = _listed(folder, shared)
             for data_name, fingerprint in data:
                 kind = data_name.partition(":")[0]
                 name = record.hashed_name(values | {"dataset": kind}, fingerprint)
@@ -226,17 +227,26 @@ class Store:
 Listed = tuple[set[str], list[tuple[str, str]]]  # names of records; (name, fingerprint) of data
 
 
-def _listed(folder: Path) -> Listed:
-    """The records in a folder, and the data that they are of."""
+def _listed(folder: Path, shared: str) -> Listed:
+    """The records in a folder that have this in their names, and the data that they are of."""
     changed, now = folder.stat().st_mtime_ns, time.time_ns()
     # a folder can change twice within a tick of its clock: a fresh time is no proof
-    return _listed_at(folder, changed if now - changed > 3 * 10**9 else now)
+    return _listed_at(folder, changed if now - changed > 3 * 10**9 else now, shared)
 
 
 @cache  # a folder is listed once, until it changes
-def _listed_at(folder: Path, changed: int) -> Listed:
-    found = {}
+def _paths_at(folder: Path, changed: int) -> dict[str, list[Path]]:
+    """The records in a folder, by what the names of records of the same run share."""
+    found: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.json")):
+        found.setdefault(path.stem.partition("-")[2].rpartition("-")[0], []).append(path)
+    return found
+
+
+@cache
+def _listed_at(folder: Path, changed: int, shared: str) -> Listed:
+    found = {}
+    for path in _paths_at(folder, changed).get(shared, ()):
         try:
             found[path.stem] = record.data_of(path)
         except ValueError as error:
