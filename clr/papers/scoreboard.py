@@ -11,7 +11,7 @@ from operator import itemgetter
 import pandas as pd
 
 from clr.papers import EXPERIMENTS, published
-from clr.papers.verdicts import HEADS, Summary, judge, made, or_none
+from clr.papers.verdicts import HEADS, Summary, data_and_devices, judge, or_none
 from clr.printing import percent
 from clr.range_test import RangeTest
 from clr.runs import Run, Store
@@ -126,7 +126,7 @@ def numbers(store: Store | None = None) -> list[dict]:
                 "sd": None if ranges else or_none(summary.sd),
                 "n": summary.n,
                 "diverged": summary.diverged,
-                **made(each),
+                **data_and_devices(each),
                 "command": experiment.command([row.arm]) if experiment else "",
             }
         )

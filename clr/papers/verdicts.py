@@ -215,7 +215,7 @@ def holm(p_values: Sequence[float]) -> list[bool]:
     return survive
 
 
-def made(runs: Iterable[Run]) -> dict[str, str]:
+def data_and_devices(runs: Iterable[Run]) -> dict[str, str]:
     """The data sets and the devices of these runs, as text."""
     each = list(runs)
     return {
@@ -278,36 +278,36 @@ def _row(
         (runs.get(arm, ()), at, column)
         for (arm, at, *_), column in zip(sides, experiment.columns(claim), strict=False)
     ]
-    both = [
+    summaries = [
         Summary.of(*each, minus and runs.get(minus, ()))
         for each, (*_, minus) in zip(tested, sides, strict=True)
     ]
-    counts = [(each.n, experiment.plan(arm)) for each, arm in zip(both, arms, strict=True)]
-    values = [each.accuracies for each in both]
+    counts = [(each.n, experiment.plan(arm)) for each, arm in zip(summaries, arms, strict=True)]
+    values = [each.accuracies for each in summaries]
     if published_alone:
         values.append((float(numbers["accuracy"][claim.arm]),) * len(values[0]))
     elif paired:
         pairs = [pair for pair in _by_seed(*tested) if None not in pair]
         values = [[pair[side] for pair in pairs] for side in (0, 1)]
-    word, p, difference, low, high = _compared(experiment, claim, both, values, paired)
+    word, p, difference, low, high = _compared(experiment, claim, summaries, values, paired)
     if not all(n for n, _ in counts):
         word = "not run"
     elif any(n < planned for n, planned in counts):
         word = "undecided"
     n_text = ", ".join(f"{n} of {plan}" if n < plan else f"{n}" for n, plan in counts)
-    unit = _unit(experiment, claim)
+    digits, times = _decimals(experiment, claim)
     return {
         "claim": experiment.text(claim),
         "verdict": word,
         "holds": None if word in OPEN else word in HOLDS,
         "holm": "secondary",
-        "points": _points(claim, both, (difference, low, high), *unit),
-        **_published(sides, numbers, values, unit[0]),
-        "ours": " / ".join(each.text(*unit) for each in both),
+        "points": _points(claim, summaries, (difference, low, high), digits, times),
+        **_published(sides, numbers, values, digits),
+        "ours": " / ".join(each.text(digits, times) for each in summaries),
         "n": [n for n, _ in counts],
         "n_text": n_text
         + " (second look)" * (not set(arms).isdisjoint(experiment.second_look)),
-        "diverged": [each.diverged for each in both],
+        "diverged": [each.diverged for each in summaries],
         "difference": or_none(difference),
         "low": or_none(low),
         "high": or_none(high),
@@ -320,7 +320,7 @@ def _row(
         "paper": experiment.paper,
         "breaks": list(experiment.breaks),
         **{key: getattr(claim, key) for key in FIELDS},
-        **made(run for arm in arms for run in runs.get(arm, ())),
+        **data_and_devices(run for arm in arms for run in runs.get(arm, ())),
         "command": experiment.command(arms),
     }
 
@@ -328,7 +328,7 @@ def _row(
 def _compared(
     experiment: Experiment,
     claim: Claim,
-    both: Sequence[Summary],
+    summaries: Sequence[Summary],
     values: Sequence[Sequence],
     paired: bool,
 ) -> tuple[str, float, float, float, float]:
@@ -336,7 +336,7 @@ def _compared(
 
     NaN for a value that there is not.
     """
-    failed = [each.diverged / max(each.n, 1) for each in both]
+    failed = [each.diverged / max(each.n, 1) for each in summaries]
     ours, others = (*failed, 0.0)[:2]  # what is published has not diverged
     equivalence = claim.relation in EQUIVALENCE
     if ours > others or (equivalence and ours < others):
@@ -351,7 +351,7 @@ def _compared(
     return word, p, float(np.mean(values[0]) - np.mean(values[1])), *ends
 
 
-def _unit(experiment: Experiment, claim: Claim) -> tuple[int, float]:
+def _decimals(experiment: Experiment, claim: Claim) -> tuple[int, float]:
     """The number of decimals in print, and the factor to the unit: percent, or nats."""
     if experiment.measure == "loss":
         return 3, 1
@@ -359,17 +359,21 @@ def _unit(experiment: Experiment, claim: Claim) -> tuple[int, float]:
 
 
 def _points(
-    claim: Claim, both: Sequence[Summary], values: Sequence[float], digits: int, times: float
+    claim: Claim,
+    summaries: Sequence[Summary],
+    found: Sequence[float],
+    digits: int,
+    times: float,
 ) -> str:
-    """The difference and its interval, as text: '+1.2 [+0.3, +2.1]'; losses are in nats.
+    """A difference and the ends of its interval: '+1.2 [+0.3, +2.1]'; losses are in nats.
 
     '–' without a difference, or how many runs diverged if that is the reason.
     """
-    if isnan(values[0]):
-        gone = [f"{each.diverged} of {each.n} diverged" for each in both if each.diverged]
+    if isnan(found[0]):
+        gone = [f"{each.diverged} of {each.n} diverged" for each in summaries if each.diverged]
         return ", ".join(gone) or "–"
-    text, low, high = (f"{times * value:+.{digits}f}" for value in values)
-    if isnan(values[1]):
+    text, low, high = (f"{times * value:+.{digits}f}" for value in found)
+    if isnan(found[1]):
         return f"{text} (no interval)"
     said = " (90 %)" if claim.relation in EQUIVALENCE else ""
     return f"{text} [{low}, {high}]{said}"

@@ -123,16 +123,16 @@ def _clear(difference: float, values: np.ndarray, window: int) -> bool:
     return bool(difference > max(chance, NOTHING * np.abs(values).max()))
 
 
-def _rise(rising: np.ndarray) -> tuple[np.ndarray, int, float, bool]:
+def _find_rise(values: np.ndarray) -> tuple[np.ndarray, int, float, bool]:
     """(smoothed curve, index of its top, its lowest value up to there, whether it rises)."""
     for window in WINDOWS:
-        smooth = smoothed(rising, window)
+        smooth = smoothed(values, window)
         top = int(smooth.argmax())
         low = smooth[: top + 1].min()
         ends = [max(top + window, EARLY)]  # behind the top it may be ragged
         if top >= FEWEST:
             ends.append(top + 1)
-        if clear := any(_clear(smooth[top] - low, rising[:end], window) for end in ends):
+        if clear := any(_clear(smooth[top] - low, values[:end], window) for end in ends):
             break
     return smooth, top, low, clear
 
@@ -143,13 +143,13 @@ def _crossing(lr: np.ndarray, smooth: np.ndarray, level: float, first: int) -> f
     return float(np.interp(level, smooth[near], lr[near]))
 
 
-def _by_rise(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
+def _by_rise(lr: np.ndarray, values: np.ndarray, broke: bool) -> Reading:
     """base_lr: the rate from which the curve stays above a quarter of its rise, up to its top.
     max_lr: the first rate after base_lr at which it has reached nine tenths of its rise.
     """
-    smooth, top, low, rises = _rise(rising)
-    if not rises:
-        return _by_fall(lr, rising)
+    smooth, top, low, clear = _find_rise(values)
+    if not clear:
+        return _by_fall(lr, values)
     rise = smooth[top] - low
     start, slow = low + START * rise, low + SLOW * rise
     first = int(np.flatnonzero(smooth[:top] < start)[-1]) + 1
@@ -162,30 +162,30 @@ def _by_rise(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
     return base, highest, "read off at 25 and 90 % of the improvement"
 
 
-def _by_fall(lr: np.ndarray, rising: np.ndarray) -> Reading:
+def _by_fall(lr: np.ndarray, values: np.ndarray) -> Reading:
     """max_lr alone, of a model that only gets worse: where a tenth of the fall has happened."""
-    near = smoothed(rising)
+    near = smoothed(values)
     gets_better = near.max() - near[0] > START * (near[0] - near.min())
     for window in () if gets_better else WINDOWS:
-        smooth = smoothed(rising, window)
+        smooth = smoothed(values, window)
         fall = smooth[0] - smooth.min()
-        if _clear(fall, rising[:EARLY], window):  # the low rates, at which little happens
+        if _clear(fall, values[:EARLY], window):  # the low rates, at which little happens
             fallen = smooth[: int(smooth.argmin()) + 1] < smooth[0] - FALL * fall
             why = (
                 "it only gets worse, so no base_lr; max_lr is where a tenth of the fall is done"
             )
             return None, float(lr[np.flatnonzero(~fallen)[-1]]), why
-    return None, None, f"no rise above the noise (rows differ by {noise(rising):.2g} by chance)"
+    return None, None, f"no rise above the noise (rows differ by {noise(values):.2g} by chance)"
 
 
-def _until_it_falls(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
+def _until_it_falls(lr: np.ndarray, values: np.ndarray, broke: bool) -> Reading:
     """base_lr: as in `_by_rise`. max_lr: the last rate before the curve has fallen, from its
     best value so far, by a tenth of the rise.
     """
-    base, high, why = _by_rise(lr, rising, broke)
+    base, high, why = _by_rise(lr, values, broke)
     if base is None:
         return None, high, why
-    smooth, top, low, _ = _rise(rising)
+    smooth, top, low, _ = _find_rise(values)
     after = lr >= base
     best = np.maximum.accumulate(smooth[after])
     fallen = best - smooth[after] > FALL * (smooth[top] - low)
@@ -198,20 +198,20 @@ def _until_it_falls(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
     return base, float(lr[after][max(0, int(np.argmax(fallen)) - 1)]), why
 
 
-def _share(part: int, lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
-    base, high, why = _by_rise(lr, rising, broke)
+def _share(part: int, lr: np.ndarray, values: np.ndarray, broke: bool) -> Reading:
+    base, high, why = _by_rise(lr, values, broke)
     return None if base is None or high is None else high / part, high, why
 
 
-def _loss_steepest(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
-    rises = np.diff(smoothed(rising))
+def _loss_steepest(lr: np.ndarray, values: np.ndarray, broke: bool) -> Reading:
+    rises = np.diff(smoothed(values))
     if rises.max() <= 0:
         return None, None, "monotone: the loss never falls"
     return None, float(lr[int(rises.argmax()) + 1]), "read off; this method gives one rate"
 
 
-def _loss_minimum(lr: np.ndarray, rising: np.ndarray, broke: bool) -> Reading:
-    lowest = int(smoothed(rising).argmax())
+def _loss_minimum(lr: np.ndarray, values: np.ndarray, broke: bool) -> Reading:
+    lowest = int(smoothed(values).argmax())
     if lowest in (0, len(lr) - 1):
         return None, None, "monotone: the loss has its minimum at an end"
     return None, float(lr[lowest]) / 10, "read off; this method gives one rate"
@@ -232,26 +232,28 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray, bool], Reading]] = {
 
 def _peak(curve: pd.DataFrame, ended: str) -> float | None:
     """A third of the rate with the lowest loss; None if the loss falls up to the end."""
-    lr, rising = _rows(curve, "train_loss", False)
+    lr, values = _rows(curve, "train_loss", False)
     if len(lr) < FEWEST or curve["iteration"].iloc[-1] < SHORT:
         return None
-    _, top, _, rises = _rise(rising)
+    _, top, _, clear = _find_rise(values)
     finished = ended == "finished" and top > LATE * (len(lr) - 1)
-    return float(lr[top]) / 3 if rises and not finished else None
+    return float(lr[top]) / 3 if clear and not finished else None
 
 
-def _rows(curve: pd.DataFrame, column: str, rising: bool) -> tuple[np.ndarray, np.ndarray]:
+def _rows(
+    curve: pd.DataFrame, column: str, greater_is_better: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """The rates and the values of a column, the latter so that they rise; NaN is left out."""
     lr, values = curve["lr"].to_numpy(float), curve[column].to_numpy(float)
     there = np.isfinite(values)
-    return lr[there], values[there] if rising else -values[there]
+    return lr[there], values[there] if greater_is_better else -values[there]
 
 
 def _read(
-    curve: pd.DataFrame, column: str, rising: bool | None, method: str, ended: str
+    curve: pd.DataFrame, column: str, greater_is_better: bool | None, method: str, ended: str
 ) -> Reading:
-    """The bounds that one curve gives; `rising` says which side is the better one."""
-    lr, values = _rows(curve, column, rising is not False)
+    """The bounds that one curve gives."""
+    lr, values = _rows(curve, column, greater_is_better is not False)
     iterations, broke = int(curve["iteration"].iloc[-1]), ended != "finished"
     if len(lr) < FEWEST:
         why = f"too short: {len(lr)} rows with a value, {FEWEST} are needed"
@@ -261,7 +263,7 @@ def _read(
             f"too short: after {iterations} iterations the reading would depend on the length "
             f"and the end of the ramp more than on the model; {SHORT} are needed: {advice}"
         )
-    elif rising is None and _clear(np.ptp(smoothed(values)), values, WINDOWS[0]):
+    elif greater_is_better is None and _clear(np.ptp(smoothed(values)), values, WINDOWS[0]):
         why = (
             f"the {column} is not seen to rise or to fall with the loss: give greater_is_better"
         )
@@ -271,7 +273,7 @@ def _read(
     return None, None, f"{why}; it {ended}" if broke else why
 
 
-def _rises(curves: Sequence[pd.DataFrame], column: str) -> bool | None:
+def _better_side(curves: Sequence[pd.DataFrame], column: str) -> bool | None:
     """Whether a column rises where the training loss falls; None if neither is clear."""
     both = [curve[["train_loss", column]].dropna().rank() for curve in curves]
     turn = float(np.mean([each.corr().iloc[0, 1] for each in both]))  # Spearman's
@@ -297,10 +299,14 @@ def read(
     """
     checks.one_of("method", method, METHODS)
     column = "train_loss" if method.startswith("loss") else watched
-    rising = False if column == "train_loss" else greater_is_better
-    if rising is None:
-        rising = _rises(curves, column)
-    singly = [_read(c, column, rising, method, e) for c, e in zip(curves, ended, strict=True)]
+    if column == "train_loss":
+        greater_is_better = False
+    elif greater_is_better is None:
+        greater_is_better = _better_side(curves, column)
+    singly = [
+        _read(curve, column, greater_is_better, method, end)
+        for curve, end in zip(curves, ended, strict=True)
+    ]
     seeds = tuple((low, high) for low, high, _ in singly)
     base, top = map(_median, zip(*seeds, strict=True))
     if base is not None and top is not None:
@@ -311,7 +317,7 @@ def read(
     whys = [why for _, high, why in singly if top is not None or high is None]
     why = Counter(whys).most_common(1)[0][0]
     if top is not None:
-        inverted = not rising and column != "train_loss"
+        inverted = not greater_is_better and column != "train_loss"
         falls = ", which falls as the model improves" * inverted
         why += f" ({column.replace('_', ' ')}{falls})"
     peak = _median([_peak(c, e) for c, e in zip(curves, ended, strict=True)])

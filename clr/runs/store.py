@@ -156,15 +156,15 @@ class Store:
             return self._train(training, path, progress, checkpoint_seconds)
 
     def _train(
-        self, training: Training, path: Path, progress: bool | None, every: float
+        self, training: Training, path: Path, progress: bool | None, every_seconds: float
     ) -> Run:
-        """Train to the end, from a checkpoint if there is one; save one every `every` s."""
+        """Train to the end, from a checkpoint if there is one; save one every so often."""
         checkpoint, start = path.with_name(path.name + ".checkpoint"), time.monotonic()
-        training, before, commits = _continued(training, checkpoint)
+        training, earlier, commits = _continued(training, checkpoint)
         commits = [*dict.fromkeys([*commits, provenance.commit()])]
 
-        def keep(state: dict):
-            seconds = before + time.monotonic() - start
+        def save(state: dict):
+            seconds = earlier + time.monotonic() - start
             values = {"format": CHECKPOINT_FORMAT, "training": state, "seconds": seconds}
             buffer = io.BytesIO()
             torch.save(values | {"commits": commits}, buffer)
@@ -175,17 +175,17 @@ class Store:
                 warnings.warn(f"no checkpoint: {error}", stacklevel=2)
 
         try:
-            training.run(progress=progress, checkpoint=keep, checkpoint_seconds=every)
+            training.run(progress=progress, checkpoint=save, checkpoint_seconds=every_seconds)
         except KeyboardInterrupt as stop:
             said = f"{path.name}: {stop or 'stopped'}; the same command goes on from there"
             print(said)
             raise KeyboardInterrupt(said) from None
-        seconds = before + time.monotonic() - start
+        seconds = earlier + time.monotonic() - start
         made_by = ", ".join(filter(None, commits)) or None
         try:
             run = record.save(training, self.folder, seconds, made_by)
         except OSError:
-            keep(training.state_dict())  # if this can be written, no step is lost
+            save(training.state_dict())  # if this can be written, no step is lost
             raise
         checkpoint.unlink(missing_ok=True)
         return run
