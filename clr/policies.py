@@ -218,8 +218,9 @@ class Policy(ABC):
             return t % max(self.end, 1)
         if self.past_end == "raise" and t.max() > self.end:
             raise ValueError(
-                f"iteration {t.max()} is past the end of {self.name} at {self.end}; "
-                "past_end='hold' keeps the last value, past_end='cycle' starts again"
+                f"iteration {t.max()} is past the end of {self.name} at {self.end} (an "
+                "iteration is one call of optimizer.step()); past_end='hold' keeps the last "
+                "value, past_end='cycle' starts again"
             )
         return np.minimum(t, self.end)
 

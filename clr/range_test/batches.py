@@ -47,9 +47,10 @@ def endless(
             empty = False
             yield _moved(pair(unpack(batch)), device)
         if empty:
+            used_up = " (it can be gone over only once: give a list of its batches)"
             raise ValueError(
                 "batches must hold at least one batch in each pass, as a DataLoader does; "
-                f"pass {number} has none"
+                f"pass {number} has none{used_up * (iter(batches) is batches)}"
             )
 
 

@@ -328,8 +328,16 @@ def read(
 def _caveat(bounds: Bounds, curve: pd.DataFrame) -> str:
     """What matters most when these bounds are used."""
     if bounds.max_lr is None:
+        if len(curve) > 1 and not np.isfinite(curve["train_loss"].iloc[-1]):
+            return (
+                f"The loss is not finite at iteration {curve['iteration'].iloc[-1]}: look for "
+                "such values in the data first, then at the range's end."
+            )
         loss = "" if bounds.method.startswith("loss") else ", or read the loss, bounds('loss')"
-        return f"Try several seeds, such as seeds=range(3), or larger batches{loss}."
+        return (
+            "Try several seeds, such as seeds=range(3), or larger batches, also by "
+            f"accumulate=16{loss}."
+        )
     widest = np.nanmax([1.0, *bounds.spread().values()])
     if widest > SPREAD:
         return f"The seeds' readings differ by a factor of {widest:.1f}: use more seeds."
@@ -339,6 +347,6 @@ def _caveat(bounds: Bounds, curve: pd.DataFrame) -> str:
             f"that ends at about {4 * bounds.max_lr:.2g}."
         )
     return (
-        "A longer ramp gives lower bounds (four times as long: about half). Use these for half "
-        f"cycles of about {curve['iteration'].max():,} iterations."
+        "A longer ramp gives a lower base_lr and max_lr (four times as long: about half). Use "
+        f"them for half cycles of about {curve['iteration'].max():,} iterations."
     )

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from clr import checks
@@ -94,7 +95,8 @@ class RangeTest:
         if fast.base_lr is None and fast.max_lr is not None:
             caveat = (
                 "On the exponential ramp before, the loss only gets worse, from about "
-                f"{fast.max_lr:.2g} on: stay below it if the model is trained already."
+                f"{fast.max_lr:.2g} on. If the model is trained already, stay well below that; "
+                "if not, take larger batches, or accumulate=16, to see it learn."
             )
             return replace(read_off, caveat=caveat)
         return read_off
@@ -194,7 +196,8 @@ def lr_range_test(
     for name, each in functions.items():
         # a class is called without an error, and then gives no loss
         if not callable(each) or isinstance(each, type):
-            raise TypeError(f"{name} must be a function; got {described(each)}")
+            made = " (a class: make an object of it first)" if isinstance(each, type) else ""
+            raise TypeError(f"{name} must be a function; got {described(each)}{made}")
     if policy is not None:
         _check_policy(policy)
     if greater_is_better is not None:
@@ -206,6 +209,8 @@ def lr_range_test(
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
     numbers = _seeds(seeds)
+    if restore_to is not None:
+        _check_device(restore_to)
     if scaler is not None:
         checks.instance("scaler", scaler, torch.amp.GradScaler, "a torch.amp.GradScaler")
     checks.instance("optimizer", optimizer, torch.optim.Optimizer, "a torch.optim.Optimizer")
@@ -220,6 +225,11 @@ def lr_range_test(
         raise TypeError(
             "batches must be something to iterate over, such as a DataLoader or a list of "
             f"batches; got {described(batches)}"
+        )
+    if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
+        raise TypeError(
+            "batches must be something that yields batches, such as DataLoader(dataset, 32, "
+            f"shuffle=True); got a data set, which yields single examples: {described(batches)}"
         )
     used_up = is_used_up(batches)
     certain = used_up or is_known(batches)
@@ -275,6 +285,18 @@ def _check_policy(policy: RangeRamp) -> None:
             "policy must have at least 2 iterations and not start again (past_end='cycle'); "
             f"got {policy}"
         )
+
+
+def _check_device(device: torch.device | str) -> None:
+    """TypeError or ValueError unless tensors can be kept on that device."""
+    allowed = "a device of this machine, such as 'cpu'"
+    checks.instance("restore_to", device, torch.device | str, allowed)
+    try:
+        there = not torch.empty(0, device=device).is_meta
+    except (RuntimeError, AssertionError):  # the second, without support for the device
+        there = False
+    if not there:
+        raise ValueError(f"restore_to must be {allowed}; got {device!r}")
 
 
 def _seeds(seeds: Iterable[int] | None) -> list[int | None]:

@@ -315,6 +315,7 @@ def test_nan_from_the_start_gives_no_bounds_and_says_so():
     bounds = run(loss=lambda *x: CROSS(*x) * math.nan).bounds()
     assert (bounds.base_lr, bounds.max_lr) == (None, None)
     assert bounds.why.endswith("it diverged at iteration 1")
+    assert "not finite at iteration 1: look for such values in the data" in bounds.caveat
 
 
 def test_it_stops_when_the_loss_has_grown():
@@ -342,6 +343,9 @@ def test_it_stops_when_the_loss_has_grown():
         ("loss", None),
         ("seeds", 5),
         ("scaler", 2.0**16),
+        ("batches", loader().dataset),
+        ("restore_to", True),
+        ("restore_to", torch.float16),
     ],
 )
 def test_what_is_not_of_the_right_kind_is_named(argument, value):
@@ -349,10 +353,26 @@ def test_what_is_not_of_the_right_kind_is_named(argument, value):
         run(**{argument: value})
 
 
+def test_a_class_instead_of_its_object_says_what_to_do():
+    with pytest.raises(TypeError, match="loss must be .*make an object of it first"):
+        run(loss=torch.nn.CrossEntropyLoss)
+
+
+@pytest.mark.parametrize("device", ["meta", "CPU", "cuda:77", torch.device("meta")])
+def test_a_device_on_which_nothing_can_be_kept_is_refused_before_anything_changes(device):
+    model = network()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="restore_to must be a device of this machine.*; got"):
+        run(model=model, optimizer=sgd, restore_to=device)
+    assert sgd.param_groups[0]["lr"] == 0.1 and not sgd.state
+    assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="batches must hold at least one batch"):
         run(batches=[])
-    with pytest.raises(ValueError, match="pass 2 has none"):
+    with pytest.raises(ValueError, match="pass 2 has none .*give a list of its batches"):
         run(batches=iter([blobs()]))
     sgd, ramp = torch.optim.SGD(network().parameters(), lr=0.1), RangeRamp(0.0, 0.1, 9)
     with pytest.raises(TypeError, match="model must be a torch.nn.Module; got None"):
