@@ -28,6 +28,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from clr import files
+from clr.interrupts import noted
 from clr.paths import RECORDED, live_store
 from clr.runs import provenance, record
 from clr.runs.record import NewerFormat, Run
@@ -268,24 +269,35 @@ def _locked(path: Path, wait: bool):
     file = path.with_name(f".{path.name}.lock")
     held = FileLock(file)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
-    except Timeout:
-        if not wait:
-            raise Locked(f"another process is training {path.name}") from None
-        print(f"another process is training {path.name}; waiting for it")
-        held.acquire()
-    except OSError as error:
-        raise files.not_written(file, error, record.IN_RUNS) from error
-    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _take(held)
+        except OSError as error:
+            raise files.not_written(file, error, record.IN_RUNS) from error
+        if not held.is_locked:
+            if not wait:
+                raise Locked(f"another process is training {path.name}")
+            print(f"another process is training {path.name}; waiting for it")
+        while not held.is_locked:
+            time.sleep(0.05)
+            _take(held)
         for left in path.parent.glob(f".{path.name}.*.tmp"):
             left.unlink(missing_ok=True)
         yield
     finally:
-        # it can be removed while it is held: a waiting process looks for the record next
-        with suppress(OSError):  # on Windows an open file cannot be removed, and release does
-            file.unlink()
-        held.release()
+        if held.is_locked:
+            # it can be removed while it is held: a waiting process looks for the record next
+            with suppress(OSError):  # on Windows an open file cannot be removed; release does
+                file.unlink()
+            held.release()
+
+
+def _take(lock: FileLock):
+    """Take a lock if it is free. A signal waits until it is known whether it was."""
+    with noted() as signals, suppress(Timeout):
+        lock.acquire(timeout=0)
+    if signals.came:
+        raise KeyboardInterrupt
 
 
 def _continued(training: Training, checkpoint: Path) -> tuple[Training, float, list]:

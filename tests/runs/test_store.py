@@ -473,6 +473,25 @@ def test_processes_share_a_store_and_train_each_run_once(store, expected, capsys
     assert {Path(name).suffix for name in there(store)} == {".json"}
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_lock_is_taken_leaves_no_lock(store, monkeypatch, when, number):
+    class Signalled(stores.FileLock):
+        def _acquire(self):
+            for moment in ("before", "after"):
+                if moment == "after":
+                    super()._acquire()
+                if moment == when:
+                    signal.raise_signal(number)
+
+    monkeypatch.setattr(stores, "FileLock", Signalled)
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG)
+    assert [path for path in store.rglob("*") if path.is_file()] == []
+    monkeypatch.undo()
+    assert train(CONFIG).ended == "finished"
+
+
 def test_a_dead_process_loses_its_lock_and_what_it_was_writing(killed, expected):
     folder, refusal = killed
     assert "another process is training" in refusal
