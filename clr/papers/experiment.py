@@ -21,7 +21,6 @@ from clr.training import COLUMNS, SECOND, RunConfig
 PAPERS = ("CLR", "SC", "ours")  # arXiv 1506.01186, arXiv 1708.07120, and this project
 MARGIN = 0.005  # half a point of accuracy
 MEASURES = ("loss", "accuracy")  # what an experiment's claims compare, on the test set
-TESTED = "bn_fraction", "second_bn_fraction", "test_every"  # settings without effect on weights
 TESTS = COLUMNS[-2:]  # the columns of a history that have them, in this order
 
 
@@ -48,6 +47,7 @@ RELATIONS = {
 # when a claim was committed: before its runs, when those of one arm were known, or after both
 BEFORE, KNOWN, AFTER = WRITTEN = ("before", "one arm known", "after")
 OURS = "our question"  # the source of a claim that no paper makes
+ONLY_FOR_TESTS = "bn_fraction", "second_bn_fraction", "test_every"  # no effect on the weights
 HOLDS = "better", "not worse", "as good", "as published"  # the verdicts of a claim that holds
 
 
@@ -261,11 +261,8 @@ class Experiment:
         They are then moments of one run, or tests of one training with two kinds of running
         statistics.
         """
-        ours, others = (
-            {name: each for name, each in vars(self.config(arm)).items() if name not in TESTED}
-            for arm in (claim.arm, claim.other)
-        )
-        return ours == others
+        ours, others = (self.config(arm).to_dict() for arm in (claim.arm, claim.other))
+        return all(ours[name] == others[name] for name in ours if name not in ONLY_FOR_TESTS)
 
     def text(self, claim: Claim) -> str:
         """The claim as a sentence.

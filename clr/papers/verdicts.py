@@ -375,7 +375,8 @@ def _points(
     text, low, high = (f"{times * value:+.{digits}f}" for value in found)
     if isnan(found[1]):
         return f"{text} (no interval)"
-    said = " (90 %)" if claim.relation in EQUIVALENCE else ""
+    confidence = f" ({100 * CONFIDENCE[claim.relation]:.0f} %)"
+    said = confidence if claim.relation in EQUIVALENCE else ""
     return f"{text} [{low}, {high}]{said}"
 
 

@@ -331,12 +331,12 @@ def _caveat(bounds: Bounds, curve: pd.DataFrame) -> str:
         if len(curve) > 1 and not np.isfinite(curve["train_loss"].iloc[-1]):
             return (
                 f"The loss is not finite at iteration {curve['iteration'].iloc[-1]}: look for "
-                "such values in the data first, then at the range's end."
+                "NaN and infinite values in the data first, then lower the range's end."
             )
         loss = "" if bounds.method.startswith("loss") else ", or read the loss, bounds('loss')"
         return (
-            "Try several seeds, such as seeds=range(3), or larger batches, also by "
-            f"accumulate=16{loss}."
+            "Try several seeds, such as seeds=range(3), or larger batches, or accumulate=16"
+            f"{loss}."
         )
     widest = np.nanmax([1.0, *bounds.spread().values()])
     if widest > SPREAD:

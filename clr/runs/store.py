@@ -157,9 +157,9 @@ class Store:
             return self._train(training, path, progress, checkpoint_seconds)
 
     def _train(
-        self, training: Training, path: Path, progress: bool | None, every_seconds: float
+        self, training: Training, path: Path, progress: bool | None, checkpoint_seconds: float
     ) -> Run:
-        """Train to the end, from a checkpoint if there is one; save one every so often."""
+        """Train to the end, from a checkpoint if there is one; save one now and then."""
         checkpoint, start = path.with_name(path.name + ".checkpoint"), time.monotonic()
         training, earlier, commits = _continued(training, checkpoint)
         commits = [*dict.fromkeys([*commits, provenance.commit()])]
@@ -176,7 +176,9 @@ class Store:
                 warnings.warn(f"no checkpoint: {error}", stacklevel=2)
 
         try:
-            training.run(progress=progress, checkpoint=save, checkpoint_seconds=every_seconds)
+            training.run(
+                progress=progress, checkpoint=save, checkpoint_seconds=checkpoint_seconds
+            )
         except KeyboardInterrupt as stop:
             said = f"{path.name}: {stop or 'stopped'}; the same command goes on from there"
             print(said)
@@ -293,7 +295,7 @@ def _locked(path: Path, wait: bool):
 
 
 def _take(lock: FileLock):
-    """Take a lock if it is free. A signal waits until it is known whether it was."""
+    """Take a lock if it is free; SIGINT and SIGTERM are raised when that has been decided."""
     with noted() as signals, suppress(Timeout):
         lock.acquire(timeout=0)
     if signals.came:

@@ -315,7 +315,7 @@ def test_nan_from_the_start_gives_no_bounds_and_says_so():
     bounds = run(loss=lambda *x: CROSS(*x) * math.nan).bounds()
     assert (bounds.base_lr, bounds.max_lr) == (None, None)
     assert bounds.why.endswith("it diverged at iteration 1")
-    assert "not finite at iteration 1: look for such values in the data" in bounds.caveat
+    assert "not finite at iteration 1: look for NaN and infinite values" in bounds.caveat
 
 
 def test_it_stops_when_the_loss_has_grown():
