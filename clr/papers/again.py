@@ -98,6 +98,17 @@ def tuned(length: int) -> str:
     return f"linear, {length:,} iterations"
 
 
+# The rates that a schedule's grid got later, because its highest rate had been the best one.
+FURTHER = dict.fromkeys(
+    [
+        *(f"{name}, {LONG:.0%} warm-up" for name in WARMED),
+        "one cycle",
+        "two cycles to 0",
+    ],
+    (0.016,),
+)
+
+
 def at_rate(schedule: str, rate: float) -> str:
     """The name of the arm of `RATES_OF_AGAIN` with this schedule and this peak rate."""
     return f"{schedule}, {rate:g}"
@@ -122,12 +133,12 @@ RATES_OF_AGAIN = Experiment(
         **{
             at_rate(name, rate): Arm(maker(rate), T)
             for name, maker in SCHEDULES.items()
-            for rate in RATES
+            for rate in RATES + FURTHER.get(name, ())
         },
         **{
             at_rate(tuned(n), rate): Arm(linear(n, LONG)(rate), n)
             for n in _LENGTHS
-            for rate in RATES[1:4]
+            for rate in RATES[1:4] + FURTHER.get(tuned(n), ())
         },
     },
 )
