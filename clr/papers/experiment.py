@@ -120,6 +120,12 @@ class Claim:
             (self.other, self.other_at, self.other_second, self.other_minus),
         )
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms whose runs decide the claim, with those of `minus` and `other_minus`."""
+        every = self.arm, self.other, self.minus, self.other_minus
+        return tuple(dict.fromkeys(arm for arm in every if arm))
+
 
 def claim(sentence: str, source: str = OURS, statement: str | None = None, **differs) -> Claim:
     """The claim "ARM RELATION OTHER", such as "triangular2 better than decay".
@@ -236,7 +242,7 @@ class Experiment:
     def only(self, arms: Sequence[str]) -> Experiment:
         """The experiment with these arms alone, in this order, and the claims about them."""
         kept = {checks.one_of("arm", arm, self.arms): self.arms[arm] for arm in arms}
-        claims = tuple(c for c in self.claims if c.arm in kept and c.other in kept)
+        claims = tuple(c for c in self.claims if kept.keys() >= set(c.arms))
         looked = tuple(arm for arm in self.second_look if arm in kept)
         return replace(self, arms=kept, claims=claims, second_look=looked)
 
@@ -249,11 +255,13 @@ class Experiment:
         """Whether the claim is among those for which Holm's correction is made.
 
         Where it does not say so itself: if it is a claim of a paper, or if the experiment has
-        no claim of a paper.
+        neither a claim of a paper nor one that says that it is primary.
         """
         if claim.primary is not None:
             return claim.primary
-        return not claim.control or all(each.control for each in self.claims)
+        return not claim.control or all(
+            each.control and not each.primary for each in self.claims
+        )
 
     def paired(self, claim: Claim) -> bool:
         """Whether the runs of both arms with the same seed have the same weights.

@@ -239,7 +239,7 @@ def judge(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> list[dic
     that it tests), experiment, protocol (CLR, SC or ours), paper (that the experiment is
     about), breaks (the paper's conditions that the protocol breaks), source, control, primary,
     written (before its runs, one arm known, or after them), relation, margin, command (that
-    trains its arms).
+    trains all arms that decide it).
     The runs: n, diverged, n_text ('5, 5', or '3 of 5, 5' while some are missing), ours (the
     accuracies as text), data, device.
     The comparison: difference, low and high (its interval; fractions or, for losses, nats),
@@ -306,7 +306,7 @@ def _row(
         "ours": " / ".join(each.text(digits, times) for each in summaries),
         "n": [n for n, _ in counts],
         "n_text": n_text
-        + " (second look)" * (not set(arms).isdisjoint(experiment.second_look)),
+        + " (second look)" * (not set(claim.arms).isdisjoint(experiment.second_look)),
         "diverged": [each.diverged for each in summaries],
         "difference": or_none(difference),
         "low": or_none(low),
@@ -320,8 +320,8 @@ def _row(
         "paper": experiment.paper,
         "breaks": list(experiment.breaks),
         **{key: getattr(claim, key) for key in FIELDS},
-        **data_and_devices(run for arm in arms for run in runs.get(arm, ())),
-        "command": experiment.command(arms),
+        **data_and_devices(run for arm in claim.arms for run in runs.get(arm, ())),
+        "command": experiment.command(claim.arms),
     }
 
 

@@ -8,6 +8,7 @@ from made import experiment
 
 from clr.papers import EXPERIMENTS, Arm, by_name, claim, cyclical, super_convergence, worth_it
 from clr.papers.experiment import MARGIN, OURS, WRITTEN, Claim, Experiment
+from clr.papers.verdicts import judge
 from clr.paths import ROOT
 from clr.policies import Exp, Fixed
 from clr.runs import Store
@@ -140,6 +141,14 @@ def test_the_planned_seeds_are_an_arms_own_or_the_experiments():
     assert planned["b"][0].batch_size == 7 and planned["a"][0].test_every == 10
     assert len(each.configs(seeds=2)["b"]) == 2
     assert {c.dataset for c in each.configs(dataset="mnist")["a"]} == {"mnist"}
+
+
+def test_a_claim_about_a_difference_needs_all_of_its_arms():
+    asked = claim("b better than d", minus="a", other_minus="c")
+    some = experiment(arms="abcd", claims=[asked])
+    assert some.only("dcab").claims == (asked,) and some.only("abd").claims == ()
+    (row,) = judge(some, {})
+    assert row["command"].endswith("--arms b d a c")
 
 
 def test_only_keeps_the_claims_about_its_arms():

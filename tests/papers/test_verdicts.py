@@ -333,7 +333,10 @@ def test_holms_correction_is_made_among_the_primary_claims():
     assert said(paper, replace(ours, primary=True)) == [(True, "no"), (True, "–")]
     assert said(replace(paper, primary=False), ours) == [(False, "secondary")] * 2
     # all questions of ours are primary where no claim is a paper's
-    assert said(replace(paper, source=ours.source), ours) == [(True, "no"), (True, "–")]
+    other = replace(paper, source=ours.source)
+    assert said(other, ours) == [(True, "no"), (True, "–")]
+    # unless one of them says so itself
+    assert said(replace(other, primary=True), ours) == [(True, "yes"), (False, "secondary")]
 
 
 def test_tests_of_the_same_weights_are_compared_in_pairs():
