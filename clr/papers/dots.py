@@ -134,7 +134,8 @@ def _shape(ax, arm: Arm, colour: str):
 
 
 # What each workload compares, by title: experiments with each schedule at its own best rate,
-# and the arms to show (None: all). An experiment that is not defined yet is left out.
+# and the arms to show (None: all). An experiment that is not defined yet is left out. If an arm
+# is in two of them, the later one shows it once it has as many runs.
 WORKLOADS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "Images: cifar10_full, 4,000 iterations": (("at_chosen_rates", "warm_up"), None),
     "Text: a transformer, 800 iterations": (("again",), (*again.WARMED, *again.CYCLES)),
@@ -144,13 +145,15 @@ WORKLOADS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
 def workloads(store: Store) -> dict[str, tuple[Experiment, dict[str, list[Run]]]]:
     """The experiment and the recorded runs of each workload that has runs, by title."""
     found = {}
-    for title, (names, arms) in WORKLOADS.items():
-        some = [EXPERIMENTS[name] for name in names if name in EXPERIMENTS]
-        every = {arm: each for experiment in some for arm, each in experiment.arms.items()}
-        if kept := {arm: every[arm] for arm in every if arms is None or arm in arms}:
-            experiment = replace(some[0], arms=kept, claims=())
-            if runs := experiment.most_recorded(store):
-                found[title] = experiment, runs
+    for title, (names, wanted) in WORKLOADS.items():
+        arms: dict[str, Arm] = {}
+        runs: dict[str, list[Run]] = {}
+        for experiment in (EXPERIMENTS[name] for name in names if name in EXPERIMENTS):
+            for arm, each in experiment.most_recorded(store).items():
+                if (wanted is None or arm in wanted) and len(each) >= len(runs.get(arm, ())):
+                    arms[arm], runs[arm] = experiment.arms[arm], each
+        if runs:
+            found[title] = replace(experiment, arms=arms, claims=()), runs
     return found
 
 

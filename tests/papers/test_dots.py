@@ -107,3 +107,25 @@ def test_each_workload_with_records_has_a_panel(tmp_path):
     assert figure.subfigs[0].texts[0].get_text() == title
     with pytest.raises(ValueError, match="at least one workload"):
         dots.panels(dots.workloads(Store(tmp_path)))
+
+
+@pytest.mark.parametrize(("of_the_later", "seeds"), [(1, {0, 1}), (2, {2, 3})])
+def test_an_arm_of_two_experiments_is_shown_with_the_later_runs_once_all_are_there(
+    monkeypatch, of_the_later, seeds
+):
+    both = {
+        "at_chosen_rates": experiment(ARMS),
+        "warm_up": experiment({"falls": ARMS["falls"]}, first_seed=2),
+    }
+    monkeypatch.setattr(dots, "EXPERIMENTS", both)
+
+    class Recorded:
+        def by_data(self, config):
+            if config.seed >= 2 + of_the_later:
+                return {}
+            return {"digits": run([0.1, 0.5, 0.7], policy=config.policy, seed=config.seed)}
+
+    ((compared, runs),) = dots.workloads(Recorded()).values()
+    assert {each.config.seed for each in runs["falls"]} == seeds
+    assert {each.config.seed for each in runs["cycles"]} == {0, 1}
+    assert set(runs) == set(compared.arms) == set(ARMS)
