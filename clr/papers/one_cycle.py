@@ -32,6 +32,9 @@ _SENTENCES = {  # by the two arms of a claim
     ("one cycle", "one cycle, whole batches"): "Batches in parts are as good as whole ones",
     ("one cycle", "1cycle"): "One cycle is as good as the author's later 1cycle",
     ("1cycle, 25 epochs", "inv"): "1cycle for 25 epochs beats inv for 85",
+    ("1cycle, 12 epochs", "inv"): "1cycle for 12 epochs beats inv for 85",
+    ("1cycle, 12 epochs", "step"): "1cycle for 12 epochs beats steps for 85",
+    ("momentum 0.9", "1cycle, 12 epochs"): "1cycle for 12 epochs is better with momentum 0.9",
 }
 
 

@@ -1,8 +1,11 @@
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from made import trained
 
-from clr.papers import chapters
+from clr.papers import EXPERIMENTS, chapters
 from clr.paths import ROOT
 from clr.runs import Store
 
@@ -31,6 +34,61 @@ def test_without_records_no_chapter_claims_a_result(tmp_path):
 
 
 NEED = "03", "04", "07"  # chapters whose answer is a verdict
+
+
+class Some:
+    """A store with one made-up run of some arms of `superconvergence_short`."""
+
+    def __init__(self, arms):
+        self.runs = {}
+        for arm, accuracy in arms.items():
+            one = trained(self, EXPERIMENTS["superconvergence_short"].config(arm))
+            ends = np.full(len(one.columns["iteration"]), accuracy)
+            made = replace(one, columns=one.columns | {"test_accuracy": ends})
+            self.runs[one.config] = made
+
+    def by_data(self, config):
+        return {"cifar10": self.runs[config]} if config in self.runs else {}
+
+
+@pytest.mark.parametrize(
+    ("arms", "found", "sure"),
+    [
+        ({"one cycle": 0.7}, "were reached: one cycle 70.0 %.", "1 run of 3 planned per row"),
+        (
+            {"step, squeezed": 0.8, "cosine": 0.9, "one cycle": 0.7},
+            "In 2,000 iterations of ResNet-20, these accuracies were reached: "
+            "one cycle 70.0 %, a step schedule 80.0 % and a cosine 90.0 %.",
+            "1 run of 3 planned per row",
+        ),
+        (
+            {"one cycle": 0.7, "step": 0.8, "cosine": 0.9},
+            "Undecided, with ResNet-20: one cycle reaches 70.0 %, and a step schedule that is "
+            "eight times as long 80.0 %.",
+            "1 run of 3 planned per row",
+        ),
+    ],
+)
+def test_chapter_4_says_what_is_there_of_figure_1a(arms, found, sure):
+    records = chapters.Records(Some(arms))
+    chapter = chapters.chapter("04_super_convergence")
+    assert chapter.found(records).endswith(found)
+    assert chapter.sure(records).startswith(sure)
+
+
+def test_solvers_that_were_run_again_are_answered_by_the_later_runs(monkeypatch):
+    third = "AdaGrad, triangular (4,000) is not worse than"
+    rows = {
+        "solvers": [
+            {"claim": f"{third} x", "verdict": "undecided", "holds": None, "n": [3, 3]}
+        ],
+        "solvers_again": [{"claim": f"{third} x", "verdict": "worse", "holds": False}],
+    }
+    records = chapters.Records()
+    monkeypatch.setattr(records, "judged", rows.get)
+    for n, answer in (5, "Undecided"), (6, "No"):
+        rows["solvers_again"][0]["n"] = [6, n]
+        assert chapters._of_solver(records, third) == answer
 
 
 def test_the_answer_of_chapter_3_follows_its_verdict():
