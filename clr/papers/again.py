@@ -102,14 +102,14 @@ def tuned(length: int) -> str:
 
 # The rates that a schedule's grid got later, because its highest one had been the best. (Linear
 # for other lengths has them from the start: `RATES_OF_AGAIN`.)
-FURTHER = dict.fromkeys(
-    [
-        *(f"{name}, {LONG:.0%} warm-up" for name in WARMED),
-        "one cycle",
-        "two cycles to 0",
-    ],
-    (0.016,),
-)
+FURTHER = {
+    "constant, 25% warm-up": (0.016,),
+    "linear, 25% warm-up": (0.016,),
+    "cosine, 25% warm-up": (0.016, 0.032),
+    "hold and fall, 25% warm-up": (0.016,),
+    "one cycle": (0.016, 0.032),
+    "two cycles to 0": (0.016,),
+}
 
 
 def at_rate(schedule: str, rate: float) -> str:
