@@ -109,6 +109,7 @@ FURTHER = {
     "hold and fall, 25% warm-up": (0.016,),
     "one cycle": (0.016, 0.032),
     "two cycles to 0": (0.016,),
+    "two cycles to a sixth": (0.016,),
 }
 
 
