@@ -284,3 +284,26 @@ _CLAIMS = (
     _ours(f"resumed trunk not worse than {tuned(2 * T)}"),
     _ours("re-warmed better than constant at a tenth"),
 )
+
+# What `choices` returned for the runs of `RATES_OF_AGAIN`. A test compares it with the records.
+AGAIN = again(
+    {
+        "constant, 5% warm-up": 0.002,
+        "linear, 5% warm-up": 0.002,
+        "cosine, 5% warm-up": 0.002,
+        "hold and fall, 5% warm-up": 0.002,
+        "constant, 25% warm-up": 0.008,
+        "linear, 25% warm-up": 0.008,
+        "cosine, 25% warm-up": 0.016,
+        "hold and fall, 25% warm-up": 0.008,
+        "one cycle": 0.016,
+        "two cycles to 0": 0.008,
+        "two cycles to a sixth": 0.008,
+        "SGDR": 0.002,
+        tuned(200): 0.004,
+        tuned(400): 0.008,
+        tuned(600): 0.008,
+        tuned(1600): 0.008,
+    },
+    {"constant": 0.05, "linear": 0.25, "cosine": 0.25, "hold and fall": 0.25},
+)

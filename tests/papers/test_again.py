@@ -7,6 +7,7 @@ import pytest
 from made import run
 
 from clr.papers.again import (
+    AGAIN,
     FURTHER,
     LONG,
     RATES,
@@ -124,6 +125,10 @@ def test_the_better_warm_up_is_chosen_at_the_best_rate():
     found, warm_ups = choices(runs)
     assert set(found.values()) == {0.004} and found.keys() == PEAKS.keys()
     assert warm_ups["linear"] == LONG and warm_ups["constant"] == SHORT
+
+
+def test_the_rates_and_warm_ups_are_those_that_the_records_choose():
+    assert again(*choices(RATES_OF_AGAIN.recorded(Store.committed()))) == AGAIN
 
 
 @pytest.mark.parametrize("name", FURTHER)
