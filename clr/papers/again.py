@@ -191,15 +191,15 @@ def again(rates: Mapping[str, float], warm_ups: Mapping[str, float]) -> Experime
     names |= {name: name for name in CYCLES}  # in `SCHEDULES`
     known = {name: SCHEDULES[each] for name, each in names.items()}
     rate = {name: rates[each] for name, each in names.items()}
-    short = f", {SHORT:.0%} warm-up"
-    trunk, same_start = rates[f"hold and fall{short}"], f"cosine{short}"
+    trunk = rates[f"hold and fall, {SHORT:.0%} warm-up"]
+    cosine = f"cosine, {SHORT:.0%} warm-up"  # the warm-up of SGDR
     branches = dict(zip(("T/4", "T/2", "T"), _ready(T // 4, T // 2, T), strict=True))
     branches["3T/4"] = _ready(T // 4, T // 2, 3 * T // 4)[-1]
     peak, up = rate["linear"], round(warm_ups["linear"] * T)
     resumed = 2 * T - T // 5  # a run of T iterations that goes on loses its fall
     arms = {
         **{name: Arm(maker(rate[name]), T) for name, maker in known.items()},
-        same_start: Arm(SCHEDULES[same_start](rates[same_start]), T),
+        cosine: Arm(SCHEDULES[cosine](rates[cosine]), T),
         **{
             f"{name}, twice its rate": Arm(known[name](2 * rate[name]), T)
             for name in ("linear", "one cycle", "two cycles to 0")

@@ -56,7 +56,7 @@ def tested_twice(pairs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]]) -> pd
     """The ends of runs with a fast and a slow average, by label: means, difference, interval.
 
     Runs with the same seed have the same weights; those without a partner are left out. The
-    interval is that of the pairs.
+    interval is that of the pairs, and "–" for one pair.
     """
     rows = {}
     for label, (fast, slow) in pairs.items():
@@ -71,7 +71,7 @@ def tested_twice(pairs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]]) -> pd
             "fast, %": f"{mean[0]:.1f}",
             "slow, %": f"{mean[1]:.1f}",
             "difference": f"{mean[0] - mean[1]:+.1f}",
-            "interval": f"{low:+.1f} to {high:+.1f}",
+            "interval": f"{low:+.1f} to {high:+.1f}" if len(both) > 1 else "–",
             "n": len(both),
         }
     return pd.DataFrame(rows).T

@@ -131,15 +131,15 @@ SUPERCONVERGENCE = Experiment(
 
 SUPERCONVERGENCE_SHORT = Experiment(
     name="superconvergence_short",
-    about="""Fig. 1a for a CPU, with a network of Fig. 4b and a cycle as short as the author's.
+    about="""Fig. 1a for a CPU, with a network of Fig. 4b and the author's shortest stepsize.
 
     ResNet-20, 1,000 images per iteration in groups of 125, and a cycle of 2,000 iterations (40
     epochs), whose stepsize of 1,000 is the shortest in the author's script (all of his logs
     have longer ones). The step schedule is eight times as long. Rates, decay, drops and moving
     averages are those of Fig. 1a, and each arm is also tested with the other arm's moving
     average. The controls train as long as the cycle. Their rates are not tuned for this length,
-    and only those that rise begin low. Images are shuffled with the seed. Seed 0 of all six
-    arms is planned first, then the other seeds of the short arms, then those of the step
+    and those that do not rise have no warm-up. Images are shuffled with the seed. Seed 0 of all
+    six arms is planned first, then the other seeds of the short arms, then those of the step
     schedule.
     """,
     paper="SC",

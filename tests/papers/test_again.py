@@ -64,7 +64,8 @@ def test_an_arm_has_the_length_the_peak_and_the_end_of_its_name(made):
 def test_a_cosine_ends_where_the_next_one_begins(made, arm, ends):
     experiment, _ = made
     found = rates(experiment, arm)
-    starts = np.flatnonzero(np.diff(found[40:]) > PEAKS["SGDR"] / 2) + 41
+    up = round(SHORT * T)
+    starts = np.flatnonzero(np.diff(found[up:]) > PEAKS["SGDR"] / 2) + up + 1
     assert tuple(starts) == ends[:-1] and found[-1] == pytest.approx(0)
     assert np.abs(found[starts - 1]).max() < 0.001 * PEAKS["SGDR"]
 

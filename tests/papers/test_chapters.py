@@ -36,7 +36,7 @@ def test_without_records_no_chapter_claims_a_result(tmp_path):
 NEED = "03", "04", "07"  # chapters whose answer is a verdict
 
 
-class Some:
+class OneRunEach:
     """A store with one made-up run of some arms of `superconvergence_short`."""
 
     def __init__(self, arms):
@@ -54,11 +54,15 @@ class Some:
 @pytest.mark.parametrize(
     ("arms", "found", "sure"),
     [
-        ({"one cycle": 0.7}, "were reached: one cycle 70.0 %.", "1 run of 3 planned per row"),
+        (
+            {"one cycle": 0.7},
+            "In 2,000 iterations of ResNet-20, one cycle reaches 70.0 %. On MNIST",
+            "1 run of 3 planned per row",
+        ),
         (
             {"step, squeezed": 0.8, "cosine": 0.9, "one cycle": 0.7},
-            "In 2,000 iterations of ResNet-20, these accuracies were reached: "
-            "one cycle 70.0 %, a step schedule 80.0 % and a cosine 90.0 %.",
+            "In 2,000 iterations of ResNet-20, one cycle reaches 70.0 %, a step schedule "
+            "80.0 % and a cosine 90.0 %. On MNIST",
             "1 run of 3 planned per row",
         ),
         (
@@ -70,9 +74,9 @@ class Some:
     ],
 )
 def test_chapter_4_says_what_is_there_of_figure_1a(arms, found, sure):
-    records = chapters.Records(Some(arms))
+    records = chapters.Records(OneRunEach(arms))
     chapter = chapters.chapter("04_super_convergence")
-    assert chapter.found(records).endswith(found)
+    assert found in chapter.found(records)
     assert chapter.sure(records).startswith(sure)
 
 
