@@ -1,15 +1,17 @@
-"""A notebook's links to other folders of the repository lead to the pages of the book."""
+"""The links of a page to other folders of the repository lead to the pages of the book."""
 
 from clr.papers import runs_page
 
-PLACES = {"../docs/": "../", "../data/README.md": "../data.md"}
+FROM_NOTEBOOKS = {"../docs/": "../", "../data/README.md": "../data.md"}
+FROM_DOCS = {"../data/README.md": "data.md"}
 
 
 def _move(app, name, source):
-    """Change the links in a notebook that is being read."""
-    if name.startswith("notebooks/"):
-        for there, here in PLACES.items():
-            source[0] = source[0].replace(f"]({there}", f"]({here}")
+    """Change the links in a page that is being read."""
+    notebook = name.startswith("notebooks/")
+    for there, here in (FROM_NOTEBOOKS if notebook else FROM_DOCS).items():
+        source[0] = source[0].replace(f"]({there}", f"]({here}")
+    if notebook:
         source[0] = source[0].replace(runs_page.INDEX, f"../{runs_page.PAGE}?")
 
 

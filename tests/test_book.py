@@ -23,6 +23,18 @@ def book(made_by_make):
     return made_by_make("book") / "book"
 
 
+def test_links_between_files_lead_somewhere():
+    pages = [
+        path
+        for folder in ("", "docs", "data", "tests")
+        for path in (ROOT / folder).glob("*.md")
+    ]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            there = "://" in link or link.startswith("{{") or (page.parent / link).exists()
+            assert there, f"{page.relative_to(ROOT)}: {link}"
+
+
 def test_every_package_with_public_names_is_in_the_api():
     assert set(PUBLIC) <= set(DOCUMENTED)
 

@@ -246,15 +246,15 @@ def sensitivity(curves: Mapping[str, Curve], policies: Mapping[str, Policy], *, 
     """Final test accuracy against peak rate, by schedule: mean over the seeds.
 
     The band reaches from the worst seed to the best. `policies` holds a policy of each
-    schedule, for its colour. A cross marks the rates at which runs diverged; these count with
-    the accuracy of guessing. A dot marks the rate that the validation accuracy chooses.
+    schedule, for its colour. A cross marks the rates at which runs failed (`Curve.failed`). A
+    dot marks the rate that the validation accuracy chooses.
     """
     ax = _axes(ax)
     for name, style in colours.styles({name: policies[name] for name in curves}).items():
         curve, color = curves[name], style["color"]
         _seeds(ax, curve.rates, curve.test, style, label=name, lw=2, marker=".", ms=5)
         means = pd.Series(curve.test.mean(1), curve.rates)
-        ax.plot(means[np.array(curve.diverged) > 0], "x", color=color, ms=7, clip_on=False)
+        ax.plot(means[np.array(curve.failed) > 0], "x", color=color, ms=7, clip_on=False)
         ax.plot(curve.chosen, means[curve.chosen], "o", color=color, ms=6)
     rates = sorted({rate for curve in curves.values() for rate in curve.rates})
     ax.set_xscale("log", base=2)

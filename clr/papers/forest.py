@@ -82,7 +82,8 @@ def claims(rows: Sequence[Mapping], *, labels: Sequence[str] | None = None, ax=N
 
     A dot is our difference, a line its interval, a star the published difference, and the green
     ground is where the claim holds. The verdict stands at the right; where it does not survive
-    Holm's correction, it has an asterisk and its dot is open. Claims that are not run are left
+    Holm's correction, it has an asterisk and its dot is open. Secondary claims, to which no
+    correction applies, have a diamond instead of a dot. Claims that are not run are left
     out. `labels` replace `sentences`, one per row. ValueError if the rows are partly about
     accuracy and partly about losses.
     """
@@ -108,7 +109,10 @@ def claims(rows: Sequence[Mapping], *, labels: Sequence[str] | None = None, ax=N
     if any(row["holm"] == "no" for row, _ in shown):
         open_dot = Line2D([], [], marker="o", color=OPEN, mfc="white", ls="")
         parts.append((open_dot, "* not after Holm's correction"))
-    place = {"loc": "outside lower center", "ncols": 3, "frameon": False}
+    if any(row["holm"] == "secondary" for row, _ in shown):
+        diamond = Line2D([], [], marker="D", ms=5, color=OPEN, ls="")
+        parts.append((diamond, "secondary, not corrected"))
+    place = {"loc": "outside lower center", "ncols": 4, "frameon": False}
     ax.figure.legend(*zip(*parts, strict=True), fontsize="small", **place)
     return ax
 
@@ -153,7 +157,9 @@ def _claim(ax, y: float, row: Mapping, edges: tuple[float, float], times: float)
         return
     if row["low"] is not None:
         ax.plot([times * row["low"], times * row["high"]], [y, y], color=verdict, lw=2.5)
-    ax.plot(times * row["difference"], y, "o", color=verdict, mfc="white" if doubt else verdict)
+    marker, size = ("D", 5) if row["holm"] == "secondary" else ("o", 6)
+    look = {"color": verdict, "mfc": "white" if doubt else verdict, "ms": size}
+    ax.plot(times * row["difference"], y, marker, **look)
 
 
 EXAMPLES = {  # intervals: their ends, in margins

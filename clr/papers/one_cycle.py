@@ -31,6 +31,8 @@ _SENTENCES = {  # by the two arms of a claim
     ("one cycle", "cosine"): "One cycle beats a cosine as long",
     ("one cycle", "one cycle, whole batches"): "Batches in parts are as good as whole ones",
     ("one cycle", "1cycle"): "One cycle is as good as the author's later 1cycle",
+    ("1cycle, 85 epochs", "inv"): "1cycle for 85 epochs, at twice the rates, beats inv",
+    ("1cycle, 50 epochs", "inv"): "1cycle for 50 epochs beats inv for 85",
     ("1cycle, 25 epochs", "inv"): "1cycle for 25 epochs beats inv for 85",
     ("1cycle, 12 epochs", "inv"): "1cycle for 12 epochs beats inv for 85",
     ("1cycle, 12 epochs", "step"): "1cycle for 12 epochs beats steps for 85",
@@ -54,7 +56,8 @@ def network(experiment: Experiment) -> str:
 
 def sentence(row: Mapping) -> str:
     """What a judged claim about one large cycle says, as a sentence."""
-    return _SENTENCES.get((row["arm"], row["other"]), row["claim"])
+    said = _SENTENCES.get((row["arm"], row["other"]), row["claim"])
+    return f"{said} (new seeds)" if row["experiment"] == sc.MNIST_AGAIN.name else said
 
 
 def _curve(log: str) -> pd.DataFrame:

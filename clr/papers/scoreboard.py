@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
@@ -36,13 +37,16 @@ def _cell(rows: Sequence[Mapping]) -> str:
     """The verdicts of several claims on one statement, as text, without claims not run.
 
     Claims of one experiment have the name of their first arm or, where that is the same in two
-    of them, their whole text.
+    of them, their whole text. An asterisk marks a verdict that does not survive Holm's
+    correction.
     """
     said = []
     for row in (row for row in rows if row["verdict"] != "not run"):
         same = [each["arm"] for each in rows if each["experiment"] == row["experiment"]]
         name = row["arm"] if len(set(same)) == len(same) else row["claim"]
-        said.append(f"{row['verdict']}, {row['points']}" + f" ({name})" * (len(same) > 1))
+        doubt = "*" if row["holm"] == "no" else ""
+        several = f" ({name})" if len(same) > 1 else ""
+        said.append(f"{row['verdict']}{doubt}, {row['points']}{several}")
     return "; ".join(said) or ("not run" if rows else "–")
 
 
@@ -148,7 +152,8 @@ def markdown(found: pd.DataFrame) -> str:
     """A table in Markdown."""
     lines = [found.columns, ["---"] * len(found.columns)]
     lines += [
-        [escape(str(e), quote=False).replace("|", "\\|") for e in row] for row in found.values
+        [re.sub(r"([|*])", r"\\\1", escape(str(e), quote=False)) for e in row]
+        for row in found.values
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

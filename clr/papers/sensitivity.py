@@ -57,14 +57,14 @@ def window(
 class Curve:
     """One schedule's accuracies (fractions) by peak rate, as arrays of shape (rates, seeds).
 
-    A run that diverged counts with the accuracy of guessing; `diverged` says how many did at
-    each rate. `validation` is what the rate is chosen by.
+    A run that diverged counts with the accuracy of guessing. `failed` says how many runs at
+    each rate diverged or ended no better than guessing. The rate is chosen by `validation`.
     """
 
     rates: tuple[float, ...]
     test: np.ndarray
     validation: np.ndarray
-    diverged: tuple[int, ...]
+    failed: tuple[int, ...]
 
     @classmethod
     def of(cls, runs: Mapping[float, Sequence[Run]]) -> Curve:
@@ -80,8 +80,8 @@ class Curve:
         def table(column: str) -> np.ndarray:
             return np.array([[_or_chance(run, column) for run in runs[r]] for r in rates])
 
-        diverged = tuple(sum(run.diverged for run in runs[rate]) for rate in rates)
-        return cls(rates, table("test_accuracy"), table(VALIDATION), diverged)
+        failed = tuple(sum(run.diverged or run.at_chance for run in runs[r]) for r in rates)
+        return cls(rates, table("test_accuracy"), table(VALIDATION), failed)
 
     @property
     def chosen(self) -> float:
@@ -169,7 +169,7 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
     twice of it" hold what half and twice the chosen rate change, in points. A window is from
     the geometric mean of the seeds' lowest rates to that of their highest; its width is in
     octaves, mean ± sd.
-    `diverged` counts the runs that did, at all rates together.
+    `failed` counts the runs that did, at all rates together.
     """
     rows = []
     for name, curve in curves.items():
@@ -187,7 +187,7 @@ def results(curves: Mapping[str, Curve]) -> pd.DataFrame:
                 "window": f"{low:.4f} to {high:.4f}",
                 "width, octaves": Summary(tuple(curve.widths)).text(times=1),
                 "n": len(curve.widths),
-                "diverged": sum(curve.diverged),
+                "failed": sum(curve.failed),
             }
         )
     columns = [*rows[0]] if rows else ["schedule", "chosen rate", "n"]

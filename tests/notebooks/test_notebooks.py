@@ -64,6 +64,18 @@ def test_a_captioned_cell_shows_one_thing(path):
 
 
 @each
+def test_no_cell_drops_a_table(path):
+    """JupyterLab shows only the value of the last statement of a cell."""
+    for cell in cells(path):
+        for statement in ast.parse(cell.source).body[:-1]:
+            if isinstance(statement, ast.Expr):
+                shown = re.match(
+                    r"(tables|widgets|HTML|Markdown|Box)\b", ast.unparse(statement)
+                )
+                assert not shown, f"{cell.id}: {ast.unparse(statement)}"
+
+
+@each
 def test_outputs_hold_no_errors_paths_or_vector_images(path):
     for output in outputs(path):
         assert output.output_type != "error" and output.get("name") != "stderr"

@@ -57,7 +57,7 @@ class OneRunEach:
         (
             {"one cycle": 0.7},
             "In 2,000 iterations of ResNet-20, one cycle reaches 70.0 %. On MNIST",
-            "1 run of 3 planned per row",
+            "1 run of 3 planned, at a fifth",
         ),
         (
             {"step, squeezed": 0.8, "cosine": 0.9, "one cycle": 0.7},

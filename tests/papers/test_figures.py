@@ -154,9 +154,9 @@ def test_anatomy_names_the_parts():
     assert "x = 0.50" in " ".join(text.get_text() for text in halved.texts)
 
 
-def test_a_sensitivity_curve_marks_the_chosen_rate_and_the_diverged_runs():
+def test_a_sensitivity_curve_marks_the_chosen_rate_and_the_failed_runs():
     rates, accuracies = (0.001, 0.002, 0.004), np.array([[0.5, 0.6], [0.7, 0.7], [0.1, 0.1]])
-    curve = Curve(rates, accuracies, accuracies, diverged=(0, 0, 2))
+    curve = Curve(rates, accuracies, accuracies, failed=(0, 0, 2))
     ax = figures.sensitivity({"cosine": curve}, {"cosine": Decay(0, 0.1, 10, wave=hann)})
     mean, gone, chosen = ax.lines
     assert mean.get_xydata().tolist() == [[0.001, 0.55], [0.002, 0.7], [0.004, 0.1]]

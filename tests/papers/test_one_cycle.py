@@ -69,7 +69,9 @@ def test_the_table_of_others_has_their_numbers_and_their_sign():
     table = one_cycle.compared(SHORT, {})
     assert list(table.index[:2]) == ["the paper", "the author's logs"]
     assert (table["difference"] > 0).all()
-    assert "The first four rows agree on the sign" in TEXT
+    assert (
+        "In the rows of the paper, of his logs and of both repositories, the cycle ends" in TEXT
+    )
     paper = 100 * published.of(sc.SUPERCONVERGENCE)["accuracy"]
     for arm in one_cycle.LOGS:
         assert table.loc["the paper", f"{arm}, %"] == pytest.approx(paper[arm])
@@ -85,7 +87,9 @@ def test_every_claim_about_one_cycle_has_a_sentence_of_its_own():
         ]
         said = [one_cycle.sentence(row) for row in rows]
         assert len(set(said)) == len(said) and not {row["claim"] for row in rows} & set(said)
-    assert one_cycle.sentence({"arm": "a", "other": "b", "claim": "a is b"}) == "a is b"
+    other = {"experiment": "mnist", "arm": "a", "other": "b", "claim": "a is b"}
+    assert one_cycle.sentence(other) == "a is b"
+    assert one_cycle.sentence(other | {"experiment": "mnist_again"}) == "a is b (new seeds)"
 
 
 def test_the_verdicts_are_drawn_with_and_without_runs():

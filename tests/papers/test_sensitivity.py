@@ -36,7 +36,7 @@ def test_rates_that_cannot_be_a_grid_are_refused(rates):
 def made(test, validation, ended="finished"):
     """A run with these final accuracies; its data has ten classes."""
     found = run([0.1, test], ended=ended)
-    found.data["classes"] = 10
+    found.data.update(classes=10, test=10_000)
     found.columns[VALIDATION] = np.array([0.1, validation])
     return found
 
@@ -54,10 +54,11 @@ def test_the_rate_is_chosen_by_validation_accuracy_and_windows_are_of_test_accur
     assert found.widths == pytest.approx([0.1])
 
 
-def test_a_diverged_run_counts_as_guessing_and_is_counted():
+def test_a_diverged_run_counts_as_guessing_and_a_run_at_chance_has_failed_too():
     runs = {rate: [made(0.7, 0.7)] for rate in RATES[:3]}
     found = Curve.of(runs | {0.008: [made(0.9, 0.9, ended="diverged at iteration 3")]})
-    assert found.diverged == (0, 0, 0, 1)
+    assert found.failed == (0, 0, 0, 1)
+    assert Curve.of(runs | {0.002: [made(0.1, 0.1)]}).failed == (0, 1, 0)
     assert found.test[:, 0].tolist() == [0.7, 0.7, 0.7, 0.1]
     assert found.validation[3, 0] == 0.1 and found.chosen == 0.001
 
@@ -103,7 +104,7 @@ def test_results_say_which_rate_is_chosen_and_how_wide_the_window_is():
     rows = sensitivity.results(found)
     assert list(rows.index) == ["a", "b"]
     row = rows.loc["a"]
-    assert row["chosen rate"] == "0.002" and row["n"] == 2 and row["diverged"] == 0
+    assert row["chosen rate"] == "0.002" and row["n"] == 2 and row["failed"] == 2
     assert row["test accuracy there, %"] == "71.0 ± 1.4"
     widths = found["a"].widths
     assert row["width, octaves"] == f"{np.mean(widths):.1f} ± {np.std(widths, ddof=1):.1f}"
@@ -163,7 +164,7 @@ def test_the_better_cycle_is_chosen_by_validation_accuracy():
 
     def made_of(validation, test):
         both = np.array([test]).T, np.array([validation]).T
-        return Curve(rates, *both, diverged=(0, 0))
+        return Curve(rates, *both, failed=(0, 0))
 
     curves = {
         "constant": made_of([0.9, 0.8], [0.1, 0.9]),

@@ -169,7 +169,7 @@ def test_the_bars_are_the_records(pages, two_curves):
     for each in data["schedules"]:
         curve = two_curves[each["name"]]
         assert np.allclose(each["accuracy"], curve.test, rtol=0, atol=0.5e-5)
-        assert each["diverged"] == list(curve.diverged)
+        assert each["failed"] == list(curve.failed)
     assert f"{sum(c.test.size for c in two_curves.values())} recorded runs" in data["note"]
 
 

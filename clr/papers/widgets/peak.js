@@ -45,7 +45,7 @@ function start(live, data, uid) {
       item.querySelectorAll(".clr-dot").forEach((dot, seed) => {
         dot.style.left = share(between(row.accuracy.map(each => each[seed]), octave)) + "%";
       });
-      const failed = used.some(at => row.diverged[at]);
+      const failed = used.some(at => row.failed[at]);
       const value = item.querySelector(".clr-value");
       value.textContent = percent(now[i]) + (failed ? " ✕" : "");
       value.dataset.value = now[i];

@@ -45,8 +45,8 @@ def peak_rate(
         "A bar ends at the mean, and a dot is a run; the dotted line is the schedule's best "
         "mean. Between two tested rates, accuracy is interpolated."
     )
-    if any(any(curve.diverged) for curve in curves.values()):
-        note += " ✕: a run diverged there, and counts with the accuracy of guessing."
+    if any(any(curve.failed) for curve in curves.values()):
+        note += " ✕: a run failed there, that is, it ended no better than guessing."
     data = {
         "rates": rates,
         "chance": 0.1,  # of ten classes
@@ -57,7 +57,7 @@ def peak_rate(
                 "colour": colours.css(policies[name]),
                 "icon": icons.path(policies[name], iterations),
                 "accuracy": np.round(curve.test, DIGITS).tolist(),
-                "diverged": curve.diverged,
+                "failed": curve.failed,
             }
             for name, curve in curves.items()
         ],
@@ -67,9 +67,8 @@ def peak_rate(
     with still() as (figure, (ax,)):
         styles = colours.styles({name: policies[name] for name in curves})
         for name, curve in curves.items():
-            ax.plot(
-                curve.rates, 100 * curve.test.mean(1), marker=".", label=name, **styles[name]
-            )
+            ax.plot(curve.rates, 100 * curve.test.mean(1), label=name, **styles[name])
+            ax.plot(curve.rates, 100 * curve.test, ".", ms=4, color=styles[name]["color"])
         ax.set_xscale("log", base=2)
         ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         ax.set(xlabel="peak rate", ylabel="test accuracy, %")
