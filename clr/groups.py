@@ -128,6 +128,7 @@ class Groups:
 
     def _note(self) -> None:
         """Keep what `set` multiplies by, and what `_changed` compares."""
+        unshare(self.optimizer)
         groups = self._list = self.optimizer.param_groups
         self._scales = [a * b for a, b in zip(self.own, self.factors, strict=True)]
         self._mults = [_raw_multiplier(group) for group in groups]
@@ -172,11 +173,12 @@ class Groups:
         """The ratio of a group that was added to the rate of the group `first`."""
         if own_multiplier(group, i) is not None:
             return 1.0
-        lr, rate = lr_of(group, i), self.rates[first] * self.factors[first]
+        lr, beside = lr_of(group, i), self.optimizer.param_groups[first]
         if lr == lr_of(self.optimizer.defaults, i):  # it was added without an lr
-            initial = lr_of(self.optimizer.param_groups[first], first, "initial_lr")
+            initial = lr_of(beside, first, "initial_lr")
             return lr / initial if initial else 1.0
-        return _ratio(i, lr, rate)
+        own = self.own[first]
+        return _ratio(i, lr, lr_of(beside, first) / own if own else 0.0)
 
     def state(self) -> list[dict[str, float]]:
         """Each group's own multiplier, factor and lr as it was set, as JSON values."""
@@ -187,29 +189,37 @@ class Groups:
         self,
         state: Sequence[Mapping[str, float]] | None,
         lrs: list[float],
-        rates: list[float],
+        rates: list[float] | None,
         *,
         is_new: bool,
     ) -> None:
         """Go on from `state`, when the groups had these `lrs`; None stands for an older state.
 
         `rates` are the policy's. If it is new, the groups get these rates instead of the lrs.
+        None stands for a scheduler that waits in a SequentialLR: no lr is set.
         """
         if state is None:
             state = [{"lr_mult": own, "lr": lr} for own, lr in zip(self.own, lrs, strict=True)]
         kept = [{"factor": 1.0, **each} for each in state]
         own, factors, were = (
-            [checks.rate(f"{name} of state_dict['groups']", each[name]) for each in kept]
+            [checks.rate(f"{name} of state_dict['groups']", each.get(name)) for each in kept]
             for name in ("lr_mult", "factor", "lr")
         )
-        if is_new:
-            for i, was in enumerate(were):
+        n = len(self.optimizer.param_groups)
+        if not 1 <= len(own) <= n:  # fewer where groups were added since the last step
+            raise ValueError(
+                f"state_dict['groups'] must have 1 to {n} entries, since the optimizer has {n} "
+                f"parameter groups; the saved state has {len(own)}"
+            )
+        if rates is not None:
+            for i, was in enumerate(were if is_new else []):
                 were[i] = rates[i] * own[i] * factors[i]
                 # what another scheduler has changed since `set` stays
                 lrs[i] = were[i] * (lrs[i] / was) if was else were[i]
-        for group, lr in zip(self.optimizer.param_groups, lrs, strict=True):
-            set_value(group, "lr", lr)
-        self.own, self.factors, self.rates, self.lrs = own, factors, rates, were
+            unshare(self.optimizer)
+            for group, lr in zip(self.optimizer.param_groups, lrs, strict=True):
+                set_value(group, "lr", lr)
+        self.own, self.factors, self.rates, self.lrs = own, factors, rates or [0.0] * n, were
         self.resumed = not is_new
         self._note()
 
@@ -238,6 +248,19 @@ def _warn_of_no_ratio(index: int, lr: float, rate: float) -> None:
         "optimizer.param_groups for another rate than the policy's",
         stacklevel=6,
     )
+
+
+def unshare(optimizer: Optimizer) -> None:
+    """Give each group whose lr is a tensor a tensor of its own, and the defaults another one.
+
+    PyTorch gives one tensor, that of the optimizer's defaults, to all groups without an lr.
+    The first group keeps its tensor.
+    """
+    seen: list[object] = []
+    for holder in (*optimizer.param_groups, optimizer.defaults):
+        if isinstance(holder.get("lr"), Tensor) and any(holder["lr"] is each for each in seen):
+            holder["lr"] = holder["lr"].clone()
+        seen.append(holder.get("lr"))
 
 
 def set_value(group: dict[str, Any], name: str, value: float) -> None:

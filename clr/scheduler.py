@@ -61,7 +61,8 @@ class PolicyLR(LRScheduler):
     **Other schedulers.** What another scheduler multiplies a group's lr by is kept, in a
     `ChainedScheduler` or with `ReduceLROnPlateau` beside this one; build PolicyLR before it.
     ValueError if something raises an lr above the policy's rate. For one schedule after another
-    use `Stages` or `SequentialLR`.
+    use `Stages` or `SequentialLR`. Where this one begins later in a `SequentialLR`, the groups
+    have the ratios that they had when it was built, as with PyTorch's own schedulers.
 
     `momentum` is also a policy (such as `CyclicalMomentum`) and sets the momentum, which is
     `betas[0]` for the Adam family. Without it the momentum does not change. ValueError is
@@ -220,7 +221,7 @@ class PolicyLR(LRScheduler):
                 f"state_dict must be a PolicyLR's; it has no {', '.join(missing)}; got "
                 f"{checks.shown(state_dict)}"
             )
-        for name in ("lr", "policy", *(["groups"] if state.get("groups") else [])):
+        for name in ("lr", "policy", *(["groups"] if state.get("groups") is not None else [])):
             saved = "a list, as PolicyLR.state_dict() has it"
             checks.instance(f"state_dict['{name}']", state[name], list | tuple, saved)
         for each in state.get("groups") or []:
@@ -234,7 +235,7 @@ class PolicyLR(LRScheduler):
                 f"the optimizer; the saved state has {len(lrs)}"
             )
         is_new, begun = self._is_new(state, iteration), iteration >= 0
-        rates = self._at(iteration) if begun else [0.0] * n  # -1: waits in a SequentialLR
+        rates = self._at(iteration) if begun else None  # -1: waits in a SequentialLR
         self._groups.resume(state.get("groups"), lrs, rates, is_new=is_new and begun)
         self.last_epoch, self._step_count = iteration, iteration + 1
         self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch.optim.lr_scheduler import LinearLR, SequentialLR
 
 from clr.groups import multipliers
 from clr.policies import Fixed, Triangular
@@ -232,6 +233,35 @@ def test_a_second_scheduler_on_the_same_optimizer_keeps_the_ratios():
     optimizer = sgd({}, {"lr": 0.01}, {"lr_mult": 0.5})
     rates(PolicyLR(optimizer, Fixed(0.3)), 3)
     assert rates(PolicyLR(optimizer, POLICY), 20) == times(1, 0.1, 0.5)
+
+
+def test_a_tensor_that_torch_gives_to_several_groups_is_not_shared():
+    tensor = torch.tensor(0.5, dtype=torch.double)
+    optimizer = sgd({}, {"lr_mult": 0.1}, {"lr_mult": 0.0}, lr=tensor)
+    assert all(group["lr"] is tensor for group in optimizer.param_groups)
+    scheduler = PolicyLR(optimizer, POLICY)
+    rates(scheduler, 3)
+    now = [POLICY(3) * mult for mult in (1, 0.1, 0)]
+    assert [float(group["lr"]) for group in optimizer.param_groups] == scheduler.get_last_lr()
+    assert scheduler.get_last_lr() == pytest.approx(now)
+    assert optimizer.param_groups[0]["lr"] is tensor and optimizer.defaults["lr"] == 0.5
+    optimizer.add_param_group(body())  # with the default lr
+    scheduler.step()
+    now = [POLICY(4) * mult for mult in (1, 0.1, 0, 1)]
+    assert [float(group["lr"]) for group in optimizer.param_groups] == pytest.approx(now)
+
+
+def test_a_group_that_is_added_while_another_scheduler_runs_keeps_its_ratio_to_that_ones_lr():
+    optimizer = sgd({}, lr=0.5)
+    both = [LinearLR(optimizer, 0.1, total_iters=5), PolicyLR(optimizer, POLICY)]
+    scheduler = SequentialLR(optimizer, both, [5])
+    for _ in range(3):
+        optimizer.step(), scheduler.step()
+    optimizer.add_param_group(body(lr=optimizer.param_groups[0]["lr"] / 10))
+    for _ in range(3):
+        optimizer.step(), scheduler.step()
+    now = [POLICY(1), 0.1 * POLICY(1)]
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(now)
 
 
 def test_rates_that_are_tensors_are_read_back_only_if_they_changed():

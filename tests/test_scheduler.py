@@ -251,6 +251,20 @@ def test_a_state_of_a_shorter_policy_is_continued_when_asked(optimizer_first):
     assert again.get_last_lr() == [0.1, 0.05]
 
 
+@pytest.mark.parametrize("rate", [0.2, 0.05])
+def test_a_scheduler_that_waits_leaves_the_rate_to_the_first_one_when_its_state_is_loaded(rate):
+    def made(first):
+        sgd = optimizer()
+        first = PolicyLR(sgd, Fixed(first), change_policy=True)
+        return SequentialLR(sgd, [first, PolicyLR(sgd, Fixed(0.01))], [6])
+
+    before, again = made(0.1), made(rate)
+    follow(before, 3)
+    again.optimizer.load_state_dict(before.optimizer.state_dict())
+    again.load_state_dict(before.state_dict())
+    assert follow(again, 5) == [rate] * 3 + [0.01] * 2
+
+
 def test_without_change_policy_the_message_has_the_right_k():
     short, longer = RangeRamp(0.0, 0.1, 10), RangeRamp(0.0, 0.1, 20)
     before = PolicyLR(optimizer(), short)
@@ -322,6 +336,10 @@ def test_a_state_from_before_the_groups_were_saved():
         ({"momentum": 5}, r"state_dict\['momentum'\]: a policy must be a dictionary; got 5"),
         ({"groups": 5}, r"state_dict\['groups'\] must be a list, .*; got 5"),
         ({"groups": [5]}, r"state_dict\['groups'\] must be a list of dict.*; got 5"),
+        ({"groups": {}}, r"state_dict\['groups'\] must be a list, .*; got {}"),
+        ({"groups": [{}]}, r"lr_mult of state_dict\['groups'\] must be a number.*; got None"),
+        ({"groups": []}, r"state_dict\['groups'\] must have 1 to 1 entries.* has 0"),
+        ({"groups": [{"lr_mult": 1, "lr": 0.1}] * 2}, "must have 1 to 1 entries.* has 2"),
         ({"momentum": Fixed(0.9).to_dict()}, "momentum of the saved state is Fixed.* is None"),
     ],
 )

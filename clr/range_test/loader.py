@@ -5,25 +5,29 @@ from __future__ import annotations
 import copy
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import ref as weakref
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
-_INNER = ("sampler", "batch_sampler", "dataset", "gradient_state")  # parts of any class
+# parts of any class
+_INNER = ("sampler", "batch_sampler", "dataset", "gradient_state", "collate_fn")
+_FEW = 100  # longer lists and dictionaries hold data
 
 
 def kept(batches: object) -> Iterator[Callable[[], Any]]:
     """Functions that together put back what the next pass over `batches` depends on.
 
-    That is, of the loader and of the loaders, samplers and data sets in it: their attributes,
-    the content of lists, dicts and arrays of indices among these, and random generators. A
-    `state_dict` is used only where the loader is no DataLoader: to load a DataLoader's means
-    that the next pass goes on in the middle of one.
+    That is, of the loader and of the loaders, samplers, data sets and the `collate_fn` in it:
+    their attributes, the content of lists, dicts and arrays of indices among these, and random
+    generators, also those of transforms. A `state_dict` is used only where the loader is no
+    DataLoader: to load a DataLoader's means that the next pass goes on in the middle of one.
 
     Until then a DataLoader has no iterator: what runs in between starts workers of its own, and
     those of before keep their states and positions.
@@ -31,7 +35,7 @@ def kept(batches: object) -> Iterator[Callable[[], Any]]:
     parts = _parts(batches)
     later = [_of_generator(generator) for generator in generators(batches)]
     for part in parts:
-        later += _of_attributes(part)
+        later += of_attributes(part)
     if not isinstance(batches, DataLoader) and hasattr(batches, "load_state_dict"):
         load, state = batches.load_state_dict, copy.deepcopy(batches.state_dict())  # type: ignore[attr-defined]
         yield lambda: load(state)
@@ -44,10 +48,32 @@ def kept(batches: object) -> Iterator[Callable[[], Any]]:
 
 
 def generators(batches: object) -> list[Any]:
-    """The random generators of Python, numpy and torch in a loader and in its parts."""
+    """The random generators of Python, numpy and torch in a loader and in what it holds."""
     kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-    held = [value for part in _parts(batches) for value in vars(part).values()]
-    return list({id(each): each for each in held if isinstance(each, kinds)}.values())
+    seen: dict[int, Any] = {}
+    ahead = deque([batches])
+    while ahead and len(seen) < 100 * _FEW:  # what is far from the loader plays no part
+        each = ahead.popleft()
+        if id(each) not in seen:
+            seen[id(each)] = each
+            ahead.extend([] if isinstance(each, kinds) else _inside(each))
+    return [each for each in seen.values() if isinstance(each, kinds)]
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """What a value holds: attributes, few items, or what a function was made with."""
+    if isinstance(value, list | tuple | dict):
+        few = value if len(value) < _FEW else ()
+        return few.values() if isinstance(few, dict) else few
+    if isinstance(value, partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, MethodType):
+        return [value.__self__]
+    if isinstance(value, FunctionType):
+        return [cell.cell_contents for cell in value.__closure__ or () if cell != CellType()]
+    return (
+        () if isinstance(value, type | ModuleType) else getattr(value, "__dict__", {}).values()
+    )
 
 
 def seed_generator(generator: Any, seed: int) -> None:
@@ -60,12 +86,27 @@ def seed_generator(generator: Any, seed: int) -> None:
         generator.seed(seed)
 
 
+def of_attributes(part: object) -> Iterator[Callable[[], Any]]:
+    """Functions that put back an object's attributes, and the content of some of them."""
+    attributes = vars(part)
+    yield _content(attributes)
+    if not _is_map(part):  # that may be large, and reading it changes nothing
+        yield from map(_content, attributes.values())
+
+
 def is_known(batches: object) -> bool:
-    """Whether `kept` is certainly enough: a list, or a loader with samplers of torch's own."""
-    parts = _parts(batches)
-    return isinstance(batches, list | tuple) or (
-        isinstance(batches, DataLoader)
-        and all(type(p).__module__.startswith("torch.utils.data.") or _is_map(p) for p in parts)
+    """Whether `kept` is certainly enough.
+
+    It is for a list, and for a loader with samplers of torch's own, if a function makes its
+    batches.
+    """
+    if not isinstance(batches, DataLoader):
+        return isinstance(batches, list | tuple)
+    return all(
+        type(part).__module__.startswith("torch.utils.data.")
+        or isinstance(part, FunctionType)
+        or _is_map(part)
+        for part in _parts(batches)
     )
 
 
@@ -75,16 +116,40 @@ def is_used_up(batches: object) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two batches hold the same values; NaN is the same as NaN."""
+    """Whether two batches hold the same values; NaN is the same as NaN.
+
+    False, too, where they cannot be compared.
+    """
+    try:
+        return _same(one, other, [])
+    except Exception:  # of any class that a batch can have
+        return False
+
+
+def _same(one: Any, other: Any, outer: list[Any]) -> bool:
+    """As `same`; `outer` are the values of the first batch that `one` lies in."""
+    if one is other or any(one is each for each in outer):
+        return True
     if type(one) is not type(other):
         return False
+    inner = [*outer, one]
+    if isinstance(one, Tensor) and one.is_nested:
+        return _same(one.unbind(), other.unbind(), inner)
+    if isinstance(one, Tensor) and one.layout != torch.strided:
+        return _same(one.to_dense(), other.to_dense(), inner)
     if isinstance(one, Tensor | np.ndarray):
         return one.shape == other.shape and bool(((one == other) | (one != one)).all())
     if isinstance(one, Mapping):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+        keys = list(one) == list(other)
+        return keys and all(_same(one[key], other[key], inner) for key in one)
     if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return same(vars(one), vars(other)) if hasattr(one, "__dict__") else one == other
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(_same(*pair, inner) for pair in pairs)
+    if isinstance(one, weakref):
+        return True
+    if hasattr(one, "__dict__") or hasattr(one, "__slots__"):
+        return _same(one.__getstate__(), other.__getstate__(), inner)
+    return bool(one == other or (one != one and other != other))
 
 
 def _is_map(part: object) -> bool:
@@ -115,14 +180,6 @@ def _of_generator(generator: Any) -> Callable[[], Any]:
     if isinstance(generator, random.Random):
         return partial(generator.setstate, generator.getstate())
     return partial(generator.set_state, generator.get_state())
-
-
-def _of_attributes(part: object) -> Iterator[Callable[[], Any]]:
-    """Functions that put back the attributes of a part, and the content of some of them."""
-    attributes = vars(part)
-    yield _content(attributes)
-    if not _is_map(part):  # that may be large, and reading it changes nothing
-        yield from map(_content, attributes.values())
 
 
 def _content(value: Any) -> Callable[[], Any]:

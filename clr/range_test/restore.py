@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clr.range_test.loader import kept
+from clr.range_test.loader import kept, of_attributes
+
+_WRAPPERS = ("torch.nn.parallel", "torch.distributed", "torch._dynamo")  # set up at first use
 
 
 @contextlib.contextmanager
@@ -28,9 +30,10 @@ def restored(
     """Restores the following in place, also after an error:
 
     parameters, gradients and buffers; which parameters require gradients; train or eval mode
-    of every module; the optimizer's groups and state; the scaler; Python's, numpy's, torch's
-    and CUDA's random states; and what the next pass over `batches` depends on (see
-    `clr.range_test.loader.kept`).
+    and the other attributes of every module; the optimizer's groups and state, also those of
+    optimizers that it wraps; the scaler; Python's, numpy's, torch's and CUDA's random states;
+    and what the next pass over `batches` depends on (see `clr.range_test.loader.kept`). Objects
+    inside of attributes stay as they are, but for lists, dictionaries, sets and tensors.
 
     Needs memory for a second copy of all tensors except the gradients, which are None at the
     beginning of the block. The copies lie on the device `restore_to`, such as "cpu", or each on
@@ -40,29 +43,34 @@ def restored(
     if optimizer is not None:
         undo += _of_optimizer(optimizer, restore_to)
     if scaler is not None:
+        undo += of_attributes(scaler)
         undo.append(partial(scaler.load_state_dict, copy.deepcopy(scaler.state_dict())))
     undo += kept(batches)
-    try:
+    with _all_done(undo):
         for parameter in model.parameters():
             parameter.grad = None  # what happens inside does not touch the tensor of before
         yield
-    finally:
-        for action in undo:
-            action()
 
 
 def first_of(batches: Iterable) -> Any:
     """The first batch of the next pass, which is left as if it had not been asked for."""
-    undo = [*_of_random_states(), *kept(batches)]
-    try:
+    with _all_done([*_of_random_states(), *kept(batches)]):
         return next(iter(batches), None)
-    finally:
-        for action in undo:
-            action()
+
+
+def _all_done(actions: Sequence[Callable[[], Any]]) -> contextlib.ExitStack:
+    """A context that ends with all these actions in their order, also if one of them fails."""
+    stack = contextlib.ExitStack()
+    for action in reversed(actions):
+        stack.callback(action)
+    return stack
 
 
 def _kept(value: Any, device: torch.device | str | None) -> Callable[[], Any]:
     """A function that returns `value` as it is now: the tensor, refilled, or else a copy."""
+    if isinstance(value, dict):
+        fill = _dictionary(value, device)
+        return lambda: (fill(), value)[1]
     if not isinstance(value, Tensor):
         saved = copy.deepcopy(value)
         return lambda: saved
@@ -70,10 +78,21 @@ def _kept(value: Any, device: torch.device | str | None) -> Callable[[], Any]:
 
     def back() -> Tensor:
         with torch.no_grad():
-            value.copy_(content)
+            if value.shape == content.shape and not _overlaps(value):
+                value.copy_(content)
+            else:  # it was resized, or cannot be written to
+                value.data = content.to(value.device)
         return value
 
     return back
+
+
+def _overlaps(value: Tensor) -> bool:
+    """Whether elements of a tensor share memory, as in one that was expanded."""
+    if value.layout != torch.strided:
+        return False
+    sizes = zip(value.shape, value.stride(), strict=True)
+    return any(stride == 0 and size > 1 for size, stride in sizes)
 
 
 def _dictionary(
@@ -94,7 +113,13 @@ def _of_model(
     model: nn.Module, device: torch.device | str | None
 ) -> Iterator[Callable[[], Any]]:
     for module in model.modules():
-        yield partial(setattr, module, "training", module.training)
+        if type(module).__module__.startswith(_WRAPPERS):
+            yield partial(setattr, module, "training", module.training)
+        else:
+            yield from of_attributes(module)
+            yield from (
+                _kept(v, device) for v in vars(module).values() if isinstance(v, Tensor)
+            )
         yield _dictionary(module._parameters, device)
         yield _dictionary(module._buffers, device)
     for parameter in model.parameters():
@@ -105,17 +130,14 @@ def _of_model(
 def _of_optimizer(
     optimizer: torch.optim.Optimizer, device: torch.device | str | None
 ) -> Iterator[Callable[[], Any]]:
-    for group in optimizer.param_groups:
-        yield _dictionary(group, device, skip=("params",))
-    states = {p: (state, _dictionary(state, device)) for p, state in optimizer.state.items()}
-
-    def back() -> None:
-        optimizer.state.clear()
-        for p, (state, fill) in states.items():
-            fill()
-            optimizer.state[p] = state
-
-    yield back
+    yield from of_attributes(optimizer)
+    wrapped = [o for o in vars(optimizer).values() if isinstance(o, torch.optim.Optimizer)]
+    for inner in wrapped:
+        yield from _of_optimizer(inner, device)
+    if not any(inner.state is optimizer.state for inner in wrapped):
+        for group in optimizer.param_groups:
+            yield _dictionary(group, device, skip=("params",))
+        yield _dictionary(optimizer.state, device)
 
 
 def _of_random_states() -> Iterator[Callable[[], Any]]:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from clr import checks
-from clr.groups import multipliers
+from clr.groups import multipliers, unshare
 from clr.policies import RangeRamp
 from clr.range_test import bracket
 from clr.range_test.batches import described, endless, pair
@@ -200,11 +200,19 @@ def lr_range_test(
             raise TypeError(f"{name} must be a function; got {described(each)}{made}")
     if policy is not None:
         _check_policy(policy)
+    if not (hasattr(type(autocast), "__enter__") or callable(autocast)):
+        raise TypeError(
+            "autocast must be a context manager, such as torch.autocast('cuda'), or a function "
+            f"that makes one; got {described(autocast)}"
+        )
+    if progress is not None:
+        checks.flag("progress", progress)
     if greater_is_better is not None:
         checks.flag("greater_is_better", greater_is_better)
     if clip_grad_norm is not None:
         low, high = sys.float_info.min, sys.float_info.max
-        clip_grad_norm = checks.real("clip_grad_norm", clip_grad_norm, low, high, "above 0")
+        above = "finite and above 0"
+        clip_grad_norm = checks.real("clip_grad_norm", clip_grad_norm, low, high, above)
     every = checks.whole_or_none("every", every)
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
@@ -215,6 +223,8 @@ def lr_range_test(
         checks.instance("scaler", scaler, torch.amp.GradScaler, "a torch.amp.GradScaler")
     checks.instance("optimizer", optimizer, torch.optim.Optimizer, "a torch.optim.Optimizer")
     own = {id(p) for p in model.parameters()}
+    if not own:
+        raise ValueError(f"model must have parameters; {type(model).__name__} has none")
     strange = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
     if strange:
         raise ValueError(
@@ -235,6 +245,9 @@ def lr_range_test(
     certain = used_up or is_known(batches)
     first = None if certain else first_of(batches)
     device = next(model.parameters()).device
+    # a loss or a metric that is a module may keep a state, too
+    parts = [part for part in (loss, metric, evaluate) if isinstance(part, nn.Module)]
+    changed = nn.ModuleList([model, *parts])
     trainer = Trainer(
         model=model, optimizer=optimizer, shares=multipliers(optimizer.param_groups), loss=loss,
         metric=metric, evaluate=evaluate, accumulate=accumulate, clip_grad_norm=clip_grad_norm,
@@ -244,11 +257,17 @@ def lr_range_test(
     def ramp(
         along: RangeRamp, seed: int | None, every: int, limit: float, trainer: Trainer
     ) -> tuple[pd.DataFrame, str]:
-        with restored(model, optimizer, scaler, batches, restore_to=restore_to):
+        with restored(changed, optimizer, scaler, batches, restore_to=restore_to):
+            unshare(optimizer)
             if seed is not None:
                 _seed(seed, batches)
             if reset is not None:
                 reset(model)
+                if own != {id(p) for p in model.parameters()}:
+                    raise ValueError(
+                        "reset must change the weights in place, as torch.nn.init does, since "
+                        "the optimizer holds them; it has put others in their place"
+                    )
             if not any(module.training for module in model.modules()):
                 model.train()
             with contextlib.closing(endless(batches, unpack, device)) as micro_batches:

@@ -1,14 +1,25 @@
 """The next pass over a loader after a range test is what it would have been without it."""
 
 import itertools
+import math
 import random
 import warnings
+import weakref
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    TensorDataset,
+    default_collate,
+)
 
 from clr.policies import RangeRamp
 from clr.range_test import lr_range_test
@@ -31,13 +42,14 @@ def data():
 MODEL = nn.Linear(4, 2)
 
 
-def range_test(loader):
+def range_test(loader, **more):
     lr_range_test(
         MODEL,
         loader,
         loss=nn.functional.cross_entropy,
         optimizer=torch.optim.SGD(MODEL.parameters(), lr=0.1),
         policy=RangeRamp(0.0, 1e-3, 11),  # in the middle of a pass
+        **more,
     )
 
 
@@ -96,6 +108,96 @@ class OwnArray(OwnShuffle):
 )
 def test_samplers_with_a_state_of_their_own(sampler, before):
     assert untouched(lambda: DataLoader(data(), 4, sampler=sampler()), before)
+
+
+class Noise:
+    """A transform or a `collate_fn`; without a generator, it makes one when it is called."""
+
+    def __init__(self, generator=None):
+        self.generator = generator
+
+    def __call__(self, value):
+        self.generator = self.generator or np.random.default_rng(5)
+        if isinstance(value, list):
+            value = default_collate(value)
+            return value[0] + self.generator.normal(), value[1]
+        return value + self.generator.normal()
+
+
+class Transformed(Dataset):
+    def __init__(self, transforms):
+        self.transforms = transforms
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        x = torch.full((4,), float(i))
+        for each in self.transforms:
+            x = each(x)
+        return x, i % 2
+
+
+def noisy(rows, generator):
+    x, y = default_collate(rows)
+    return x + generator.normal(), y
+
+
+def closure(generator):
+    return lambda rows: noisy(rows, generator)
+
+
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DataLoader(Transformed([Noise(np.random.default_rng(3))]), 4),
+        lambda: DataLoader(data(), 4, collate_fn=Noise(np.random.default_rng(3))),
+        lambda: DataLoader(data(), 4, collate_fn=Noise()),
+        lambda: DataLoader(data(), 4, collate_fn=Noise(np.random.default_rng(3)).__call__),
+        lambda: DataLoader(
+            data(), 4, collate_fn=partial(noisy, generator=np.random.default_rng(3))
+        ),
+        lambda: DataLoader(data(), 4, collate_fn=closure(np.random.default_rng(3))),
+    ],
+    ids=["transform", "collate_fn", "made when called", "method", "partial", "closure"],
+)
+def test_generators_that_lie_deeper(make, before):
+    assert untouched(make, before)
+
+
+class Own(DataLoader):
+    """One of which a range test cannot know what it does."""
+
+
+@dataclass(slots=True, eq=False)
+class Slots:
+    x: torch.Tensor
+    y: torch.Tensor
+    more: object = math.nan
+
+
+class Inner:
+    def __init__(self, x, y):
+        self.x, self.y, self.me, self.weak = x.to_sparse(), y, self, weakref.ref(self)
+
+
+@pytest.mark.parametrize("kind", [Slots, Inner])
+def test_batches_of_any_class_are_compared(kind):
+    loader = Own(data(), 4, collate_fn=lambda rows: kind(*default_collate(rows)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        range_test(loader, unpack=lambda batch: (batch.x.to_dense(), batch.y))
+
+
+def test_batches_that_cannot_be_compared_give_a_warning_and_no_error():
+    class Odd:
+        def __getstate__(self):
+            raise ArithmeticError
+
+    loader = Own(data(), 4, collate_fn=lambda rows: (*default_collate(rows), Odd()))
+    with pytest.warns(UserWarning, match="batches: the next pass is not what"):
+        range_test(loader, unpack=lambda batch: batch[:2])
 
 
 @pytest.mark.parametrize("before", [0, 2, N // 4])

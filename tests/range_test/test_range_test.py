@@ -176,6 +176,132 @@ def test_restored_brings_gradients_back_that_are_changed_in_place():
     assert model.weight.grad.tolist() == [[1, 1]]
 
 
+class Stateful(nn.Module):
+    """A layer with what state_dict does not hold, and with buffers that are hard to refill."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(4, 2)
+        self.ready, self.norms, self.total = False, [], torch.zeros(())
+        self.register_buffer("mask", torch.ones(1).expand(2))
+        self.register_buffer("seen", torch.tensor([]))
+
+    def forward(self, x):
+        self.ready = True
+        self.norms.append(float(x.norm()))
+        self.total += 1
+        self.seen.resize_(4).copy_(x.detach().amax(0))
+        return self.line(x) * self.mask
+
+    def state(self):
+        return self.ready, self.norms, float(self.total), self.mask.tolist(), self.seen.tolist()
+
+
+@pytest.mark.parametrize("event", [None, KeyboardInterrupt])
+def test_what_no_state_dict_holds_is_restored(event):
+    model, calls = Stateful(), []
+    weights, state = copy.deepcopy(list(model.parameters())), model.state()
+
+    def metric(*_):
+        calls.append(1)
+        if event and len(calls) > 3:
+            raise event
+        return 0.5
+
+    loss = Centred()
+    with contextlib.suppress(KeyboardInterrupt):
+        run(model, iterations=5, metric=metric, loss=loss)
+    assert len(calls) >= 4 and model.state() == state == (False, [], 0.0, [1.0, 1.0], [])
+    assert list(map(torch.equal, weights, model.parameters())) == [True, True]
+    assert loss.centre.tolist() == [0.0, 0.0]
+
+
+class Centred(nn.Module):
+    """A loss that keeps a mean of the outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(2))
+
+    def forward(self, outputs, targets):
+        self.centre.lerp_(outputs.detach().mean(0), 0.1)
+        return CROSS(outputs - self.centre, targets)
+
+
+def test_the_rest_is_restored_where_a_part_cannot_be():
+    class State(dict):
+        def clear(self):
+            raise RuntimeError("refused")
+
+    model = nn.Linear(4, 2)
+    model.own = State()
+    weight = model.weight.detach().clone()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    with pytest.raises(RuntimeError, match="refused"):
+        run(model, optimizer=sgd, iterations=5)
+    assert torch.equal(model.weight, weight) and not sgd.state
+    assert sgd.param_groups[0]["lr"] == 0.1
+
+
+class Wrapping(torch.optim.Optimizer):
+    """As timm's Lookahead: it has groups of another optimizer, and no state of its own."""
+
+    def __init__(self, inner):
+        super().__init__(inner.param_groups, {})
+        self.inner, self.param_groups, self.calls = inner, inner.param_groups, 0
+
+    def step(self, closure=None):
+        self.calls += 1
+        self.inner.step()
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.inner.state[p]["slow"] = {"weights": p.detach().clone()}
+
+
+def test_an_optimizer_that_wraps_another_is_restored():
+    model = nn.Linear(4, 2)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = Wrapping(sgd)
+    run(model, optimizer=optimizer, iterations=5)
+    assert not sgd.state and optimizer.calls == 0
+    CROSS(model(blobs()[0]), blobs()[1]).backward()
+    optimizer.step()
+    before = copy.deepcopy(sgd.state_dict())
+    run(model, optimizer=optimizer, iterations=5)
+    assert str(sgd.state_dict()) == str(before) and optimizer.calls == 1
+
+
+def test_a_scaler_is_ready_after_ctrl_c_between_two_of_its_calls():
+    class Stopping(torch.optim.SGD):
+        left = 3
+
+        def step(self, closure=None):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+            return super().step(closure)
+
+    model, scaler = nn.Linear(4, 2), torch.amp.GradScaler("cpu")
+    optimizer = Stopping(model.parameters(), lr=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, optimizer=optimizer, scaler=scaler, clip_grad_norm=1.0)
+    inputs, labels = blobs(16)
+    scaler.scale(CROSS(model(inputs), labels)).backward()
+    scaler.unscale_(optimizer)  # torch refuses a second time
+
+
+@pytest.mark.parametrize(
+    "reset",
+    [lambda m: m.__init__(4, 2), lambda m: setattr(m, "bias", nn.Parameter(torch.ones(2)))],
+)
+def test_a_reset_that_replaces_weights_is_refused_and_undone(reset):
+    model = nn.Linear(4, 2)
+    weights = list(model.parameters())
+    with pytest.raises(ValueError, match="reset must change the weights in place"):
+        run(model, reset=reset)
+    assert all(map(lambda a, b: a is b, weights, model.parameters()))
+
+
 def test_micro_batches_are_one_step():
     whole = run(batches=[blobs(32)], iterations=6, every=1)
     inputs, labels = blobs(32)
@@ -187,6 +313,15 @@ def test_micro_batches_are_one_step():
         assert halves.curves[0][column].tolist() == pytest.approx(
             whole.curves[0][column].tolist(), nan_ok=True, rel=1e-5
         )
+
+
+def test_a_tensor_that_several_groups_have_is_one_again_afterwards():
+    model, tensor = nn.Linear(4, 2), torch.tensor(0.1)
+    groups = [{"params": [model.weight]}, {"params": [model.bias], "lr_mult": 0.0}]
+    optimizer = torch.optim.Adam(groups, lr=tensor)
+    seen = rates_in_steps(optimizer, model)
+    assert seen == [[r, 0.0] for r in (0.0, 0.25, 0.5, 0.75)]
+    assert all(group["lr"] is tensor for group in optimizer.param_groups) and tensor == 0.1
 
 
 def test_groups_keep_their_ratio_and_a_tensor_stays_one():
@@ -344,6 +479,9 @@ def test_it_stops_when_the_loss_has_grown():
         ("seeds", 5),
         ("scaler", 2.0**16),
         ("batches", loader().dataset),
+        ("autocast", None),
+        ("autocast", "cpu"),
+        ("progress", "no"),
         ("restore_to", True),
         ("restore_to", torch.float16),
     ],
@@ -399,6 +537,10 @@ def test_bad_input_is_named():
         run(every=0)
     with pytest.raises(ValueError, match="divergence must be at least 1"):
         run(divergence=0.5)
+    with pytest.raises(ValueError, match="clip_grad_norm must be finite and above 0; got inf"):
+        run(clip_grad_norm=math.inf)
+    with pytest.raises(ValueError, match="model must have parameters; ReLU has none"):
+        run(nn.ReLU(), optimizer=sgd)
 
 
 def test_a_function_that_makes_batches_is_no_loader():
