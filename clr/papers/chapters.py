@@ -121,9 +121,8 @@ def _table1(r: Records) -> str:
         f"{r.answer('table1', third)}. After 25,000 iterations, triangular2 reaches "
         f"{r.percent('table1', 'triangular2')}; the fixed rate reaches "
         f"{r.percent('table1', 'fixed')} after 70,000. In as many iterations as triangular2, "
-        f"the fixed rate reaches {r.percent('table1', 'fixed', 25_000)}, but a cosine "
-        f"({r.percent('table1', 'cosine')}) and a step schedule "
-        f"({r.percent('table1', 'step')}) do as well as the cycles."
+        f"the fixed rate reaches {r.percent('table1', 'fixed', 25_000)}, a cosine "
+        f"{r.percent('table1', 'cosine')} and a step schedule {r.percent('table1', 'step')}."
     )
 
 
@@ -255,8 +254,8 @@ def _worth_it(r: Records) -> str:
         f"reach {100 * min(means):.1f} to {100 * max(means):.1f} %. Holding the rate and then "
         f"letting it fall reached {r.percent('at_chosen_rates', 'constant, then linear')}, "
         "which we had not planned to test; a constant rate reaches "
-        f"{r.percent('at_chosen_rates', 'constant')}. Cycles lose least when the rate is far "
-        "too high."
+        f"{r.percent('at_chosen_rates', 'constant')}. At the highest rate that we tried, "
+        "cycles lose least."
     )
 
 
