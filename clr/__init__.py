@@ -1,6 +1,6 @@
 """Cyclical learning rates: a library for any PyTorch training, and a laboratory built on it.
 
-The library needs only numpy, torch, pandas and matplotlib:
+The library needs only numpy, torch, pandas, matplotlib and tqdm:
 
 policies     every learning-rate policy of the papers, as a value
 scheduler    PolicyLR, a PyTorch scheduler that follows a policy

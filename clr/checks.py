@@ -74,11 +74,6 @@ def rate(name: str, value: object) -> float:
     return real(name, value, 0.0, sys.float_info.max, "finite and at least 0")
 
 
-def rate_or_none(name: str, value: object) -> float | None:
-    """A number that is finite and at least 0, or None."""
-    return None if value is None else rate(name, value)
-
-
 def gamma(name: str, value: object) -> float:
     """A factor of decay: above 0 and at most 1."""
     return real(name, value, sys.float_info.min, 1.0, "above 0 and at most 1")
@@ -87,11 +82,6 @@ def gamma(name: str, value: object) -> float:
 def momentum(name: str, value: object) -> float:
     """At least 0 and below 1."""
     return real(name, value, 0.0, 1.0 - 2**-53, "at least 0 and below 1")
-
-
-def momentum_or_none(name: str, value: object) -> float | None:
-    """At least 0 and below 1, or None."""
-    return None if value is None else momentum(name, value)
 
 
 def whole(name: str, value: object, low: int = 1, high: int = 2**53) -> int:
@@ -108,16 +98,15 @@ def count(name: str, value: object) -> int:
     return whole(name, value, low=0)
 
 
-def whole_or_none(name: str, value: object) -> int | None:
-    """A whole number from 1 up, or None."""
-    return None if value is None else whole(name, value)
+def or_none(check: Callable[[str, object], T]) -> Callable[[str, object], T | None]:
+    """The check for None, or for what `check` allows."""
+    return lambda name, value: None if value is None else check(name, value)
 
 
 def rising(name: str, value: object) -> tuple[int, ...]:
     """Whole numbers in rising order."""
-    if not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be whole numbers in rising order; got {shown(value)}")
-    found = tuple(whole(name, item) for item in value)
+    items = instance(name, value, Iterable, "whole numbers in rising order")
+    found = tuple(whole(name, item) for item in items)
     if list(found) != sorted(set(found)):
         raise ValueError(f"{name} must be in rising order; got {shown(value)}")
     return found
@@ -138,9 +127,7 @@ def among(allowed: Collection[T]) -> Callable[[str, T], T]:
 
 def flag(name: str, value: object) -> bool:
     """True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False; got {shown(value)}")
-    return value
+    return instance(name, value, bool, "True or False")
 
 
 _CHECKS: WeakKeyDictionary[type, dict[str, Callable]] = WeakKeyDictionary()  # a cache

@@ -54,7 +54,6 @@ __all__ = [
     "WarmupLinear",
     "WarmupStableDecay",
     "a_policy",
-    "a_policy_or_none",
     "a_wave",
     "hann",
     "known",
@@ -103,14 +102,7 @@ def a_wave(name: str, value: Any) -> Wave:
 
 def a_policy(name: str, value: object) -> Policy:
     """The check for a policy."""
-    if not isinstance(value, Policy):
-        raise TypeError(f"{name} must be a clr Policy; got {checks.shown(value)}")
-    return value
-
-
-def a_policy_or_none(name: str, value: object) -> Policy | None:
-    """The check for a policy or None."""
-    return None if value is None else a_policy(name, value)
+    return checks.instance(name, value, Policy, "a clr Policy")
 
 
 def _between(low: float, high: float, share: np.ndarray) -> np.ndarray:
@@ -438,7 +430,7 @@ class Triangular(Policy, name="triangular"):
     max_lr: Annotated[float, checks.rate]
     stepsize: Annotated[int, checks.whole]
     _: KW_ONLY
-    stepsize_down: Annotated[int | None, checks.whole_or_none] = None
+    stepsize_down: Annotated[int | None, checks.or_none(checks.whole)] = None
     wave: Annotated[Wave, a_wave] = triangle
 
     @property
@@ -506,13 +498,8 @@ class ExpRangeCycle(ExpRange, name="exp_range_cycle"):
 
 
 def _cyclical(name: str, value: object) -> Triangular:
-    policy = a_policy(name, value)
-    if not isinstance(policy, Triangular):
-        raise TypeError(
-            f"{name} must be a cyclical policy (Triangular, Triangular2 or an exp_range); "
-            f"got {checks.shown(policy)}"
-        )
-    return policy
+    allowed = "a cyclical policy (Triangular, Triangular2 or an exp_range)"
+    return checks.instance(name, a_policy(name, value), Triangular, allowed)
 
 
 @dataclass(frozen=True, repr=False)

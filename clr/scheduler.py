@@ -19,7 +19,6 @@ from clr.policies import (
     OneCycleMomentum,
     Policy,
     a_policy,
-    a_policy_or_none,
     policy_from_dict,
 )
 
@@ -95,7 +94,7 @@ class PolicyLR(LRScheduler):
         else:
             named = {"policy": policy}
         self.policies = tuple(_of_a_rate(name, each) for name, each in named.items())
-        self.momentum = a_policy_or_none("momentum", momentum)
+        self.momentum = checks.or_none(a_policy)("momentum", momentum)
         for group in optimizer.param_groups if momentum is not None else ():
             if not {"momentum", "betas"} & set(group):
                 raise ValueError(

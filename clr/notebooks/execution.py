@@ -207,7 +207,9 @@ def run(
     start = time.monotonic()
     print(f"{len(tasks)} notebooks, parameters '{params}', {jobs} at a time", flush=True)
     # each job gets its share of the cores; kernels inherit the environment
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    may_use = getattr(os, "sched_getaffinity", None)  # not on every system
+    cores = len(may_use(0)) if may_use else os.cpu_count() or 1
+    threads = max(1, cores // jobs)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised, too
     try:

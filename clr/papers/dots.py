@@ -157,16 +157,14 @@ def workloads(store: Store) -> dict[str, tuple[Experiment, dict[str, list[Run]]]
     return found
 
 
-def panels(
-    found: Mapping[str, tuple[Experiment, Mapping[str, Sequence[Run]]]], *, dark: bool = False
-) -> FigureBase:
+def panels(found: Mapping[str, tuple[Experiment, Mapping[str, Sequence[Run]]]]) -> FigureBase:
     """One panel per workload, each with a scale of its own. ValueError without workloads."""
     if not found:
         raise ValueError("found must hold at least one workload; it is empty")
     heights = [_height(len(runs)) for _, runs in found.values()]
-    whole = plt.figure(figsize=(WIDTH, sum(heights)), facecolor=colours.GROUND[dark])
+    whole = plt.figure(figsize=(WIDTH, sum(heights)), facecolor=colours.GROUND[0])
     parts = whole.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (title, (experiment, runs)) in zip(parts, found.items(), strict=True):
-        part.set_facecolor(colours.GROUND[dark])
-        compare(experiment, runs, title=title, dark=dark, figure=part)
+        part.set_facecolor(colours.GROUND[0])
+        compare(experiment, runs, title=title, figure=part)
     return whole

@@ -65,7 +65,7 @@ class Arm:
     seeds: int | None = None
 
     def __post_init__(self):
-        checks.whole_or_none("seeds", self.seeds)
+        checks.or_none(checks.whole)("seeds", self.seeds)
 
 
 Side = tuple[str, int | None, bool, str | None]  # of a claim
@@ -105,6 +105,8 @@ class Claim:
     written: str = BEFORE
 
     def __post_init__(self):
+        checks.one_of("relation", self.relation, RELATIONS)
+        checks.one_of("written", self.written, WRITTEN)
         checks.rate("margin", self.margin)
 
     @property
@@ -181,7 +183,7 @@ class Experiment:
         checks.one_of("measure", self.measure, MEASURES)
         checks.whole("seeds", self.seeds)
         checks.count("first_seed", self.first_seed)
-        checks.whole_or_none("epoch", self.epoch)
+        checks.or_none(checks.whole)("epoch", self.epoch)
         if not self.arms:
             raise ValueError(f"arms must hold at least one arm; got {self.arms!r}")
         for arm in self.second_look:
@@ -221,7 +223,7 @@ class Experiment:
     ) -> dict[str, list[RunConfig]]:
         """Every run, by arm: as many seeds as planned, or `seeds` of each arm (at least 1)."""
         first = self.first_seed
-        checks.whole_or_none("seeds", seeds)
+        checks.or_none(checks.whole)("seeds", seeds)
         return {
             name: [
                 self.config(name, seed, dataset)
@@ -267,8 +269,10 @@ class Experiment:
         """Whether the runs of both arms with the same seed have the same weights.
 
         They are then moments of one run, or tests of one training with two kinds of running
-        statistics.
+        statistics. The differences that a claim with `minus` compares are not paired.
         """
+        if claim.minus or claim.other_minus:
+            return False
         ours, others = (self.config(arm).to_dict() for arm in (claim.arm, claim.other))
         return all(ours[name] == others[name] for name in ours if name not in ONLY_FOR_TESTS)
 

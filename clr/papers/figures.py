@@ -137,12 +137,11 @@ def anatomy(policy: Triangular):
 def histories(
     runs: Mapping[str, Sequence[Run]],
     *,
-    y: str = "test_accuracy",
     ax=None,
     named: bool = True,
     styles: Mapping[str, Mapping] | None = None,
 ):
-    """A column of the histories against iteration, by label: mean over the seeds.
+    """The test accuracy against iteration, by label: mean over the seeds.
 
     The band reaches from the worst seed to the best; a seed that stopped early counts
     up to its last row. Labels are left out unless `named`. `styles` are matplotlib's properties
@@ -152,13 +151,12 @@ def histories(
     ax = _axes(ax)
     styles = _styles_of(runs) if styles is None else styles
     for label, each in runs.items():
-        columns = [run.history.set_index("iteration")[y] for run in each]
+        columns = [run.history.set_index("iteration")["test_accuracy"] for run in each]
         table = np.ma.masked_invalid(list(zip_longest(*columns, fillvalue=np.nan)))
         t = max(columns, key=len).index
         _seeds(ax, t, table, styles[label], label=label if named else None, lw=1.8)
-    _over_iterations(ax, y.replace("_", " "))
-    if y.endswith("accuracy"):
-        ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    _over_iterations(ax, "test accuracy")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     if not runs:
         ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
     elif named:

@@ -85,7 +85,7 @@ def _ends(found: Records) -> str:
 
 
 def _at_highest(curves: Sequence[Curve]) -> str:
-    """The mean accuracies at the highest rate: '36.9 to 55.3 % (3 of 15 runs failed)'."""
+    """The mean accuracies at the highest rate: '36.9 to 55.3 % (1 of 9 learned nothing)'."""
     means = [100 * curve.test[-1].mean() for curve in curves]
     failed, n = sum(c.failed[-1] for c in curves), sum(len(c.test[-1]) for c in curves)
     said = f" ({failed} of {n} runs learned nothing)" if failed else ""

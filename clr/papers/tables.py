@@ -70,16 +70,11 @@ class Results(pd.DataFrame):
         return self.to_html()
 
 
-def results(
-    experiment: Experiment,
-    runs: Mapping[str, Sequence[Run]],
-    *,
-    digits: int = 1,
-) -> Results:
+def results(experiment: Experiment, runs: Mapping[str, Sequence[Run]]) -> Results:
     """One row per arm: our runs of it, or 'not run', and what the paper publishes for it.
 
     The columns of published numbers are left out where the papers publish none for the
-    experiment. Accuracies are in percent with `digits` decimals, ours as mean ± sd; the
+    experiment. Accuracies are in percent, ours as mean ± sd; the
     time is the mean per run, separately for each device if there are several. As HTML, our
     accuracies are links to the runs (`clr.papers.runs_page`).
     """
@@ -92,10 +87,10 @@ def results(
             theirs = paper.loc[arm] if arm in paper.index else None
             row["paper: length"] = "–" if theirs is None else _length(theirs)
             known = (None,) if theirs is None else (theirs.accuracy, theirs.sd)
-            row["paper, %"] = percent(*known, digits=digits).replace(" ± ", WHOLE)
+            row["paper, %"] = percent(*known).replace(" ± ", WHOLE)
         rows[arm] = row | {
             "our iterations": f"{planned.iterations:,}",
-            OURS: summary.text(digits).replace(" ± ", WHOLE),
+            OURS: summary.text().replace(" ± ", WHOLE),
             "n": summary.n,
             "time": _time(runs.get(arm, []), named),
         }

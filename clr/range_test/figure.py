@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,30 +12,21 @@ from clr.range_test.bounds import Bounds, smoothed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from clr.range_test.run import RangeTest
+
 CURVE, LOWEST, HIGHEST = "#017a9c", "black", "#d55e00"
 
 
-def draw(
-    column: Callable[[str], pd.DataFrame],
-    watched: str,
-    ended: Sequence[str],
-    bounds: Bounds | None,
-    ax: Axes | None,
-) -> Axes:
-    """The figure that `RangeTest.plot` describes.
-
-    `column(name)` gives one column of all the curves side by side, by rate; `watched` is the
-    column that is drawn unless the bounds were read off the loss. `ended` says how each curve
-    ended.
-    """
+def draw(test: RangeTest, bounds: Bounds | None, ax: Axes | None) -> Axes:
+    """The figure that `RangeTest.plot` describes."""
     import matplotlib.pyplot as plt  # here: its import takes half a second per process
 
     if ax is None:
         _, ax = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
     colour = CURVE
-    if bounds is not None and bounds.method.startswith("loss"):
-        watched = "train_loss"
-    table = column(watched).dropna(how="all")
+    of_loss = bounds is not None and bounds.method.startswith("loss")
+    watched = "train_loss" if of_loss else test.watched
+    table = test.column(watched).dropna(how="all")
     ax.plot(table.index, table, color=colour, lw=0.8, alpha=0.6)
     # without the last rows of the seeds that diverged
     grid = table[table[table.count().idxmax()].notna()]
@@ -44,9 +34,9 @@ def draw(
     if bounds is not None:
         median, label = pd.Series(smoothed(median), median.index), f"{label}, smoothed"
     ax.plot(median.index, median, color=colour, lw=2.5, label=label)
-    gone = [table[i].dropna() for i, end in enumerate(ended) if end != "finished"]
+    gone = [table[i].dropna() for i, end in enumerate(test.ended) if end != "finished"]
     if last := [(each.index[-1], each.iloc[-1]) for each in gone if len(each)]:
-        said = f"diverged: {len(last)} of {len(ended)}"
+        said = f"diverged: {len(last)} of {len(test.ended)}"
         ax.plot(*zip(*last, strict=True), "x", color=HIGHEST, ms=8, mew=2, label=said)
     ax.set(xlabel="learning rate", ylabel=watched.replace("_", " "))
     ax.locator_params(axis="x", nbins=6)  # so that the numbers do not touch

@@ -109,7 +109,7 @@ class RangeTest:
         median with a line down from it, and the bounds of the single seeds are ticks on the
         axis. Draws on `ax` or on a new figure, and returns the axes.
         """
-        return draw(self.column, self.watched, self.ended, bounds, ax)
+        return draw(self, bounds, ax)
 
 
 def lr_range_test(
@@ -205,15 +205,13 @@ def lr_range_test(
             "autocast must be a context manager, such as torch.autocast('cuda'), or a function "
             f"that makes one; got {described(autocast)}"
         )
-    if progress is not None:
-        checks.flag("progress", progress)
-    if greater_is_better is not None:
-        checks.flag("greater_is_better", greater_is_better)
+    checks.or_none(checks.flag)("progress", progress)
+    checks.or_none(checks.flag)("greater_is_better", greater_is_better)
     if clip_grad_norm is not None:
         low, high = sys.float_info.min, sys.float_info.max
         above = "finite and above 0"
         clip_grad_norm = checks.real("clip_grad_norm", clip_grad_norm, low, high, above)
-    every = checks.whole_or_none("every", every)
+    every = checks.or_none(checks.whole)("every", every)
     accumulate = checks.whole("accumulate", accumulate)
     divergence = checks.real("divergence", divergence, 1.0, math.inf, "at least 1")
     numbers = _seeds(seeds)

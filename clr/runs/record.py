@@ -115,11 +115,11 @@ class Run:
     def outcome(self) -> str:
         """As text: '97.2 %', '5.8 % (no better than chance)' or 'diverged at iteration 7'.
 
-        'test loss 1.234' if the history has no accuracies.
+        'test loss 1.234' for a text, and if the history has no accuracies.
         """
         if self.diverged:
             return self.ended
-        if "test_accuracy" not in self.columns:
+        if self.config.source.kind == "text" or "test_accuracy" not in self.columns:
             return f"test loss {self.columns['test_loss'][-1]:.3f}"
         said = " (no better than chance)" if self.at_chance else ""
         return f"{percent(self.final_accuracy)} %{said}"
@@ -257,10 +257,6 @@ def _text(name: str, value: object) -> str:
     return value
 
 
-def _text_or_none(name: str, value: object) -> str | None:
-    return None if value is None else _text(name, value)
-
-
 def _data_name(name: str, value: object) -> str:
     """Check the name of a data set in a record; an image folder has its name, not its path."""
     folder = Source.parse(value).folder
@@ -284,12 +280,12 @@ PROVENANCE: Checks = {
     "python": _text,
     "torch": _text,
     "numpy": _text,
-    "commit": _text_or_none,
+    "commit": checks.or_none(_text),
     "written": _text,
-    "processor": _text_or_none,
+    "processor": checks.or_none(_text),
     "instructions": _text,
     "tf32": checks.flag,
-    "cores": checks.whole_or_none,
+    "cores": checks.or_none(checks.whole),
 }
 OPTIONAL = {"classes", "processor", "instructions", "tf32", "cores"}  # older records lack them
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Annotated
 
 from clr import checks
-from clr.policies import Policy, a_policy, a_policy_or_none, policy_from_dict
+from clr.policies import Policy, a_policy, policy_from_dict
 from clr.training import models, optim
 from clr.training.data import Source
 
@@ -52,19 +52,19 @@ class RunConfig:
     batch_size: Annotated[int, checks.whole] = 100
     optimizer: Annotated[str, checks.among(optim.NAMES)] = "sgd"
     momentum: Annotated[float, checks.momentum] = 0.9
-    momentum_policy: Annotated[Policy | None, a_policy_or_none] = None
+    momentum_policy: Annotated[Policy | None, checks.or_none(a_policy)] = None
     weight_decay: Annotated[float, checks.rate] = 0.004
     shuffle: Annotated[bool, checks.flag] = True
     flip: Annotated[bool, checks.flag] = False
     subtract_mean: Annotated[bool, checks.flag] = True
     bn_fraction: Annotated[float, checks.momentum] = 0.9
-    ghost_batch: Annotated[int | None, checks.whole_or_none] = None
+    ghost_batch: Annotated[int | None, checks.or_none(checks.whole)] = None
     precision: Annotated[str, checks.among(PRECISIONS)] = "float32"
-    train_images: Annotated[int | None, checks.whole_or_none] = None
+    train_images: Annotated[int | None, checks.or_none(checks.whole)] = None
     test_every: Annotated[int, checks.whole] = 500
     validation_images: Annotated[int, checks.count] = 0
-    second_bn_fraction: Annotated[float | None, checks.momentum_or_none] = None
-    clip_grad_norm: Annotated[float | None, checks.rate_or_none] = None
+    second_bn_fraction: Annotated[float | None, checks.or_none(checks.momentum)] = None
+    clip_grad_norm: Annotated[float | None, checks.or_none(checks.rate)] = None
 
     def __post_init__(self):
         checks.fields(self)

@@ -269,7 +269,8 @@ class Training:
     def history(self) -> pd.DataFrame:
         """The rows so far; columns iteration, lr, train_loss, test_loss, test_accuracy.
 
-        The column validation_accuracy is added if validation images are kept back.
+        Columns of validation are added if validation images are kept back, and columns of a
+        second test if there are two kinds of running statistics.
         """
         table = pd.DataFrame(self.rows, columns=columns(self.config))
         return table.astype({"iteration": np.int64})

@@ -15,18 +15,14 @@ from clr import checks
 
 
 class WithinChannelNorm(nn.Module):
-    """Caffe's LRN, WITHIN_CHANNEL: `x * (1 + alpha * mean(x**2)) ** -0.75`.
+    """Caffe's LRN, WITHIN_CHANNEL: `x * (1 + 5e-5 * mean(x**2)) ** -0.75`.
 
     The mean is over 3 x 3 pixels of the same channel; pixels outside the image
     count as zeros. Shape in and out: (N, C, H, W).
     """
 
-    def __init__(self, alpha: float = 5e-5):
-        super().__init__()
-        self.alpha = alpha
-
     def forward(self, x):
-        s = F.avg_pool2d(x * x, 3, stride=1, padding=1).mul_(self.alpha).add_(1.0)
+        s = F.avg_pool2d(x * x, 3, stride=1, padding=1).mul_(5e-5).add_(1.0)
         root = s.rsqrt_()  # s ** -0.5, below multiplied by s ** -0.25: faster than pow
         return x * (root * torch.sqrt(root))
 

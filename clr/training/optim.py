@@ -148,7 +148,7 @@ def check_momentum_policy(name: str, policy: Policy, iterations: int) -> None:
             checks.momentum(f"momentum_policy at iteration {start + i}", float(values[i]))
 
 
-WITH_MOMENTUM = ("sgd", "nesterov", "adam", "torch_sgd")
+WITH_MOMENTUM = ("sgd", "nesterov", "adam", "adamw", "torch_sgd")
 
 NAMES = {
     "sgd": lambda groups, momentum: SGD(groups, momentum=momentum),

@@ -4,7 +4,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from made import experiment
+from made import experiment, run
 
 from clr.papers import EXPERIMENTS, Arm, by_name, claim, cyclical, super_convergence, worth_it
 from clr.papers.experiment import MARGIN, OURS, WRITTEN, Claim, Experiment
@@ -149,6 +149,18 @@ def test_a_claim_about_a_difference_needs_all_of_its_arms():
     assert some.only("dcab").claims == (asked,) and some.only("abd").claims == ()
     (row,) = judge(some, {})
     assert row["command"].endswith("--arms b d a c")
+
+
+def test_what_is_subtracted_counts_also_where_both_arms_are_the_same():
+    asked = claim("a better than a", minus="b", other_minus="c")
+    some = experiment(arms="abc", claims=[asked], seeds=3)
+    ends = {"a": (0.7, 0.8, 0.9), "b": (0.1, 0.2, 0.4), "c": (0.3, 0.5, 0.5)}
+    runs = {
+        arm: [run([0.1, end, end], seed=seed) for seed, end in enumerate(values)]
+        for arm, values in ends.items()
+    }
+    (row,) = judge(some, runs)
+    assert row["difference"] == pytest.approx(0.2) and row["low"] < 0.2 < row["high"]
 
 
 def test_only_keeps_the_claims_about_its_arms():
@@ -411,6 +423,12 @@ def test_mnist_is_the_papers_table_2():
 def test_a_margin_is_finite_and_at_least_0(margin):
     with pytest.raises(ValueError, match="margin must be finite and at least 0; got"):
         claim("a better than b", margin=margin)
+
+
+@pytest.mark.parametrize("field", ["relation", "written"])
+def test_a_claim_with_an_unknown_relation_or_time_is_refused(field):
+    with pytest.raises(ValueError, match=f"{field} must be one of .*; got 'befor'"):
+        replace(claim("a better than b"), **{field: "befor"})
 
 
 @pytest.mark.parametrize("seeds", [-1, 0, 1.5])

@@ -150,6 +150,8 @@ def test_momentum_policy_reaches_the_optimizer():
     config = RunConfig(Fixed(0.01), 10, momentum_policy=OneCycleMomentum(0.85, 0.95, 10))
     run = Training(config, DIGITS).run()
     assert run.optimizer.param_groups[0]["momentum"] == 0.85
+    adamw = replace(config, optimizer="adamw")
+    assert Training(adamw, DIGITS).run().optimizer.param_groups[0]["betas"] == (0.85, 0.95)
 
 
 def test_other_settings_train_otherwise():

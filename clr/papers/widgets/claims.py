@@ -21,7 +21,7 @@ COLUMNS = {
     "n": "n",
 }
 DETAILS = {
-    "ours": "ours, %",
+    "ours": "ours (%, or nats)",
     "theirs": "paper, %",
     "holm": "after Holm's correction",
     "written": "claim written",
@@ -89,7 +89,7 @@ def claims_table(rows: Sequence[Mapping]) -> str:
             "Differences are in points of accuracy, or in nats where losses are compared, with "
             "95 % intervals (90 % where it is said). An asterisk marks a verdict that does not "
             "hold after Holm's correction. A published difference lies inside or outside of "
-            "our prediction interval for single runs."
+            "our prediction interval."
         ),
     }
     title, still = "Every claim and its verdict", _folded(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from clr import checks, policies
-from clr.papers import colours, icons
+from clr.papers import colours, figures, icons
 from clr.papers.widgets.fragment import part, still
 from clr.policies import WAVES, Policy
 
@@ -101,11 +101,6 @@ def policy_explorer(
         },
     }
     with still() as (figure, (ax,)):
-        for policy in shown[kind]:
-            t, rates = icons.curve(policy, iterations)
-            ax.plot(t, rates, color=colours.colour(policy), label=data["names"][policy.name])
-        ax.set(xlabel="iteration", ylabel="learning rate", xlim=(0, iterations), ylim=(0, None))
-        ax.xaxis.set_major_formatter("{x:,.0f}")
-        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+        figures.policies({data["names"][p.name]: p for p in shown[kind]}, iterations, ax=ax)
     alt = f"The learning rate of {kind} from iteration 0 to {iterations:,}."
     return part("explorer", "Play with a policy", data, figure, alt)

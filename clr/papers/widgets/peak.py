@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clr.papers import colours, icons
+from clr.papers import colours, figures, icons
 from clr.papers.sensitivity import Curve
 from clr.papers.widgets.fragment import part, still
 from clr.policies import Policy
@@ -65,14 +65,7 @@ def peak_rate(
         "note": note,
     }
     with still() as (figure, (ax,)):
-        styles = colours.styles({name: policies[name] for name in curves})
-        for name, curve in curves.items():
-            ax.plot(curve.rates, 100 * curve.test.mean(1), label=name, **styles[name])
-            ax.plot(curve.rates, 100 * curve.test, ".", ms=4, color=styles[name]["color"])
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
-        ax.set(xlabel="peak rate", ylabel="test accuracy, %")
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        figures.sensitivity(curves, policies, ax=ax)
     alt = f"Test accuracy against the peak rate, for {len(curves)} schedules."
     title = "How much does the rate matter?"
     return part("peak", title, data, figure, alt)

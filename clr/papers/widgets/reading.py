@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from clr.papers import colours
 from clr.papers.widgets.fragment import part, still
@@ -33,8 +32,7 @@ def range_reading(test: RangeTest, paper: tuple[float, float] | None = None) -> 
     if found.base_lr is None or found.max_lr is None:
         raise ValueError(f"test must be one that the rule can read; it says: {found.why}")
     watched = test.watched
-    columns = [curve.set_index("lr")[watched] for curve in test.curves]
-    median = pd.concat(columns, axis=1).sort_index().median(axis=1)
+    median = test.column(watched).median(axis=1)
     pairs = {"the rule": (found.base_lr, found.max_lr)}
     if paper is not None:
         pairs["the paper"] = float(paper[0]), float(paper[1])
@@ -62,13 +60,6 @@ def range_reading(test: RangeTest, paper: tuple[float, float] | None = None) -> 
         ),
     }
     with still() as (figure, (ax,)):
-        colour = colours.colour("range_ramp")
-        for curve in test.curves:
-            ax.plot(curve["lr"], 100 * curve[watched], color=colour, lw=0.8, alpha=0.4)
-        ax.plot(median.index, 100 * median, color=colour, lw=2)
-        for name, value in (("base_lr", found.base_lr), ("max_lr", found.max_lr)):
-            ax.axvline(value, color="#59616b", lw=1)
-            ax.text(value, 1.0, f" {name}", transform=ax.get_xaxis_transform(), va="bottom")
-        ax.set(xlabel="learning rate", ylabel=f"{data['watched']}, %", xlim=(0, end))
+        test.plot(found, ax=ax)
     alt = f"A range test: {data['watched']} against the learning rate, with the rule's bounds."
     return part("reading", "Read the range test", data, figure, alt)
