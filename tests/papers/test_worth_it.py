@@ -237,3 +237,19 @@ def test_what_to_do_on_monday_can_be_done():
     policy, peak = space["policy"], space["found"].peak
     assert peak > 0 and policy(50) == peak and policy(100) == 0
     assert optimizer.param_groups[0]["lr"] == policy(0)
+
+
+def test_warm_up_compares_each_schedule_with_and_without_one_on_seeds_that_chose_nothing():
+    rates = dict.fromkeys(worth_it.warmed(1), 0.005)
+    found = worth_it.warm_up(rates)
+    for name in rates:
+        arm = found.arms[name]
+        along = arm.policy(range(arm.iterations + 1))
+        assert along[0] == along[-1] == 0 and along.max() == pytest.approx(0.005)
+        assert along.argmax() == arm.iterations // (2 if name == "one cycle, to 0" else 4)
+    known = AT_CHOSEN_RATES
+    others = [found.arms[name] for name in found.arms.keys() - rates.keys()]
+    assert all(arm in known.arms.values() for arm in others)
+    assert found.settings == known.settings and found.seeds == known.seeds == 5
+    assert found.first_seed >= known.first_seed + known.seeds
+    assert len(found.arms) == 8 and sum(claim.primary or False for claim in found.claims) == 4
