@@ -255,7 +255,20 @@ def _worth_it(r: Records) -> str:
         f"letting it fall reached {r.percent('at_chosen_rates', 'constant, then linear')}, "
         "which we had not planned to test; a constant rate reaches "
         f"{r.percent('at_chosen_rates', 'constant')}. At the highest rate that we tried, "
-        "cycles lose least."
+        f"cycles lose least.{_on_text(r)}"
+    )
+
+
+def _on_text(r: Records) -> str:
+    """What `again` says of one cycle and of two, once both claims are decided."""
+    one = r.row("again", "one cycle is as good as linear")["verdict"]
+    two = r.row("again", "two cycles to 0 is not worse than linear")["verdict"]
+    if not {one, two}.isdisjoint(verdicts.OPEN):
+        return ""
+    return (
+        f" On text, one cycle is {'as good as' if one == 'as good' else 'different from'} a "
+        f"linear fall with a warm-up, and two cycles are {two}"
+        f"{' than that' if two == 'worse' else ''}."
     )
 
 
@@ -293,8 +306,6 @@ def _statistics(r: Records) -> str:
         f"'{slow}' with a slow and '{fast}' with a fast average."
     )
 
-
-ONE_NETWORK = "One small network, a JPEG copy of CIFAR-10, and short trainings"
 
 CHAPTERS = (
     Chapter(
@@ -364,7 +375,8 @@ CHAPTERS = (
         _worth_it,
         lambda r: (
             f"{r.n('at_chosen_rates', 'constant', 'linear to 0', 'two cycles, to 0')} per "
-            f"schedule, with other seeds than the runs that chose its rate. {ONE_NETWORK}."
+            "schedule, with other seeds than the runs that chose its rate. One small network "
+            "on a JPEG copy of CIFAR-10, one small transformer on text, and short trainings."
         ),
         15,
         "neither paper's",

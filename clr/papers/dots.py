@@ -72,7 +72,7 @@ def compare(
     for y, name in enumerate(shown):
         arm = experiment.arms[name]
         colour = colours.colour(arm.policy, dark=dark)
-        _row(ax, y, ends[name], measure, colour)
+        _row(ax, y, ends[name], experiment.plan(name), measure, colour)
         label = {"xycoords": ("axes fraction", "data"), "ha": "right", "linespacing": 1.1}
         _annotate(ax, textwrap.fill(name, LETTERS), (0, y), -10, color=ink, **label)
         icon = figure.add_axes((0.012, top - (y + 0.84) * each, ICON - 0.012, 0.68 * each))
@@ -110,15 +110,16 @@ def _annotate(ax, text: str, place: tuple[float, float], right: int, **look):
     ax.annotate(text, place, (right, 0), **at, **look)
 
 
-def _row(ax, y: int, end: Summary, measure: str, colour: str):
-    """The runs of one arm and their mean."""
+def _row(ax, y: int, end: Summary, planned: int, measure: str, colour: str):
+    """The runs of one arm, their mean, and what is missing of those that are planned."""
     times, unit, digits, _ = _UNITS[measure]
     values = times * np.array(end.accuracies)
     mean = values.mean()
     ax.scatter(values, [y] * len(values), s=26, color=colour, alpha=0.5, lw=0, zorder=3)
     ax.vlines(mean, y - 0.28, y + 0.28, color=colour, lw=4, zorder=4)
     gone = f" ({end.diverged} of {end.n} diverged)" if end.diverged else ""
-    said = f"{mean:.{digits}f}{unit}{gone}"
+    few = f" ({end.n} of {planned} runs)" if end.n < planned else ""
+    said = f"{mean:.{digits}f}{unit}{gone}{few}"
     _annotate(ax, said, (values.max(), y), 8, color=colour, weight="bold")
 
 

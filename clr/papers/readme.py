@@ -17,6 +17,7 @@ from clr.papers import EXPERIMENTS, scoreboard, worth_it
 from clr.papers import statements as says
 from clr.papers.chapters import Records
 from clr.papers.sensitivity import Curve
+from clr.papers.verdicts import Summary
 from clr.paths import ROOT
 from clr.runs import Run, Store, record
 from clr.training.data import title
@@ -34,7 +35,7 @@ INDEX = (
 
 
 def answers_part() -> str:
-    """The short answer: five questions, each with its answer and its numbers."""
+    """The short answer: questions, each with its answer and its numbers."""
     found = Records()
     third = "triangular2 (25,000) is not worse than fixed (70,000)"
     equal = "triangular2 (25,000) is better than fixed (25,000)"
@@ -60,8 +61,24 @@ def answers_part() -> str:
         f"What if the peak rate is {high:g}, {min(times):g} to {max(times):g} times the best "
         "one of each schedule (4,000 iterations)? The two cyclical schedules reach "
         f"{_at_highest(cycling)}, the five others {_at_highest(falling)}.",
+        *_on_text(found),
     ]
     return "\n".join(f"* {line}" for line in lines)
+
+
+def _on_text(found: Records) -> list[str]:
+    """Whether a second rise pays on text, once `again` has decided that it does not."""
+    if found.row("again", "two cycles to 0 is not worse than linear")["verdict"] != "worse":
+        return []
+    two, linear, one = (
+        f"{Summary.of(found.runs('again')[arm], column='test_loss').mean:.3f}"
+        for arm in ("two cycles to 0", "linear", "one cycle")
+    )
+    return [
+        "Does a second rise pay for a small transformer on text (800 iterations)? **No**: the "
+        f"loss is {two} nats per byte after two cycles, {one} after one cycle, and {linear} "
+        "after a linear fall with a warm-up."
+    ]
 
 
 def _doubt(row: Mapping) -> str:

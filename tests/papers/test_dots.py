@@ -85,7 +85,7 @@ def test_of_losses_the_lowest_mean_is_at_the_top():
         for arm, loss in (("fixed", 1.9), ("falls", 1.2345))
     }
     figure = dots.compare(experiment(ARMS, measure="loss"), runs)
-    assert texts(figure)[:2] == ["1.234", "falls"]
+    assert texts(figure)[:2] == ["1.234 (1 of 2 runs)", "falls"]
     assert figure.axes[0].get_xlabel().startswith("test loss, nats (less is better)")
 
 
