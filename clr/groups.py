@@ -208,8 +208,8 @@ class Groups:
         n = len(self.optimizer.param_groups)
         if not 1 <= len(own) <= n:  # fewer where groups were added since the last step
             raise ValueError(
-                f"state_dict['groups'] must have 1 to {n} entries, since the optimizer has {n} "
-                f"parameter groups; the saved state has {len(own)}"
+                "state_dict['groups'] must have at least one entry, and at most one for each "
+                f"of the optimizer's {n} parameter groups; the saved state has {len(own)}"
             )
         if rates is not None:
             for i, was in enumerate(were if is_new else []):

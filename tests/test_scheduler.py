@@ -338,8 +338,8 @@ def test_a_state_from_before_the_groups_were_saved():
         ({"groups": [5]}, r"state_dict\['groups'\] must be a list of dict.*; got 5"),
         ({"groups": {}}, r"state_dict\['groups'\] must be a list, .*; got {}"),
         ({"groups": [{}]}, r"lr_mult of state_dict\['groups'\] must be a number.*; got None"),
-        ({"groups": []}, r"state_dict\['groups'\] must have 1 to 1 entries.* has 0"),
-        ({"groups": [{"lr_mult": 1, "lr": 0.1}] * 2}, "must have 1 to 1 entries.* has 2"),
+        ({"groups": []}, r"state_dict\['groups'\] must have at least one entry.* has 0"),
+        ({"groups": [{"lr_mult": 1, "lr": 0.1}] * 2}, "must have at least one entry.* has 2"),
         ({"momentum": Fixed(0.9).to_dict()}, "momentum of the saved state is Fixed.* is None"),
     ],
 )

@@ -163,9 +163,9 @@ def panels(found: Mapping[str, tuple[Experiment, Mapping[str, Sequence[Run]]]]) 
     if not found:
         raise ValueError("found must hold at least one workload; it is empty")
     heights = [_height(len(runs)) for _, runs in found.values()]
-    whole = plt.figure(figsize=(WIDTH, sum(heights)), facecolor=colours.GROUND[0])
+    whole = plt.figure(figsize=(WIDTH, sum(heights)), facecolor=colours.GROUND[False])
     parts = whole.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (title, (experiment, runs)) in zip(parts, found.items(), strict=True):
-        part.set_facecolor(colours.GROUND[0])
+        part.set_facecolor(colours.GROUND[False])
         compare(experiment, runs, title=title, figure=part)
     return whole

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 # parts of any class
 _INNER = ("sampler", "batch_sampler", "dataset", "gradient_state", "collate_fn")
 _FEW = 100  # longer lists and dictionaries hold data
+_NEAR = 10_000  # objects; what lies further from the loader than these plays no part
 
 
 def kept(batches: object) -> Iterator[Callable[[], Any]]:
@@ -52,7 +53,7 @@ def generators(batches: object) -> list[Any]:
     kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
     seen: dict[int, Any] = {}
     ahead = deque([batches])
-    while ahead and len(seen) < 100 * _FEW:  # what is far from the loader plays no part
+    while ahead and len(seen) < _NEAR:
         each = ahead.popleft()
         if id(each) not in seen:
             seen[id(each)] = each
@@ -71,9 +72,9 @@ def _inside(value: Any) -> Iterable[Any]:
         return [value.__self__]
     if isinstance(value, FunctionType):
         return [cell.cell_contents for cell in value.__closure__ or () if cell != CellType()]
-    return (
-        () if isinstance(value, type | ModuleType) else getattr(value, "__dict__", {}).values()
-    )
+    if isinstance(value, type | ModuleType):  # it is shared by all that use it
+        return []
+    return getattr(value, "__dict__", {}).values()
 
 
 def seed_generator(generator: Any, seed: int) -> None:

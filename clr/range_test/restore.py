@@ -32,8 +32,8 @@ def restored(
     parameters, gradients and buffers; which parameters require gradients; train or eval mode
     and the other attributes of every module; the optimizer's groups and state, also those of
     optimizers that it wraps; the scaler; Python's, numpy's, torch's and CUDA's random states;
-    and what the next pass over `batches` depends on (see `clr.range_test.loader.kept`). Objects
-    inside of attributes stay as they are, but for lists, dictionaries, sets and tensors.
+    and what the next pass over `batches` depends on (see `clr.range_test.loader.kept`). Of the
+    objects in attributes, only lists, dictionaries, sets and tensors get their content back.
 
     Needs memory for a second copy of all tensors except the gradients, which are None at the
     beginning of the block. The copies lie on the device `restore_to`, such as "cpu", or each on

@@ -172,7 +172,7 @@ def lr_range_test(
     With `seeds` (below 2**32) there is one run per seed. Each run sets the random states of
     Python, numpy and torch, and a loader's own generators (`clr.training.Batches` has
     its own seed, and draws the same batches in each run). `reset(model)` may then draw new
-    weights; without it the runs differ only in their batches.
+    weights, in place; without it the runs differ only in their batches.
 
     If all modules of the model are in eval mode, it trains in train mode. Otherwise each module
     keeps its mode, so that a batch normalization in eval mode stays in eval mode.
@@ -182,12 +182,13 @@ def lr_range_test(
     all read the same bounds and stop at the same step.
 
     A run ends early when the loss is not finite, or when its mean since the last row is above
-    `divergence` times that of the first row, over five steps at least. Parameters, gradients,
-    buffers, modes, optimizer, scaler, random states and the loader are restored, also after an
-    error or Ctrl-C; the next pass over the loader is what it would have been, or a UserWarning
-    says that it is not. The copy of the model and of the optimizer's state lies on the model's
-    device, or on `restore_to`, such as "cpu". Raises ValueError or TypeError, naming the
-    argument, for invalid arguments.
+    `divergence` times that of the first row, over five steps at least. The modules
+    (parameters, gradients, buffers, modes and other attributes; also those of a loss or a
+    metric that is a module), optimizer, scaler, random states and the loader are restored, also
+    after an error or Ctrl-C; the next pass over the loader is what it would have been, or a
+    UserWarning says that it is not. The copy of the model and of the optimizer's state lies on
+    the model's device, or on `restore_to`, such as "cpu". Raises ValueError or TypeError,
+    naming the argument, for invalid arguments.
     """
     checks.instance("model", model, nn.Module, "a torch.nn.Module")
     functions = {"loss": loss, "unpack": unpack}

@@ -62,10 +62,12 @@ def test_what_is_said_of_resnet20_is_in_the_records():
     (row,) = running_statistics.tested_twice({"x": pair}).to_dict("records")
     fast, slow = row["fast, %"], row["slow, %"]
     assert f"ends at {fast} % with the fast average and at {slow} % with the slow one" in TEXT
-    assert f"The one run of ResNet-20 so far, with a cycle of {row['our iterations']}" in TEXT
+    assert f"Our run of one cycle with ResNet-20, of {row['our iterations']} iterations" in TEXT
     assert (row["n"], row["interval"]) == (1, "–")
     chapter = (ROOT / "notebooks" / "04_super_convergence.ipynb").read_text()
-    assert f"by {row['difference'][1:]} points in our run of ResNet-20" in chapter
+    assert (
+        f"by {row['difference'][1:]} points in our run of one cycle with ResNet-20" in chapter
+    )
 
 
 def test_the_sentences_about_the_pairs_are_in_the_records():
