@@ -30,7 +30,7 @@ LETTERS = 25  # in a line of a label
 _INK = ("#222222", "#6e6e6e", "#dddddd"), ("#eeeeee", "#a6a6a6", "#444444")  # light, dark
 _UNITS = {  # by measure: the factor, the unit and the decimals of a mean, the label of the axis
     "accuracy": (100, " %", 1, "test accuracy, %"),
-    "loss": (1, "", 3, "test loss, nats (less is better)"),
+    "loss": (1, "", 3, "test loss, nats per byte (less is better)"),
 }
 
 

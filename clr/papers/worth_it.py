@@ -82,6 +82,8 @@ def sentence(claim: str) -> str:
     words = {"falls once": "one fall", ", to ": " to\u00a0", ", shuffled": " (shuffled)"}
     for old, new in words.items():
         claim = claim.replace(old, new)
+    twice = r"(.*), twice its rate minus \1 is better than (.*), twice its rate minus \2"
+    claim = re.sub(twice, r"twice its rate costs \1 less than \2", claim)
     said = re.sub(r"^((?:two|four) cycles.*?) is ", r"\1 are ", claim)
     return said[0].upper() + said[1:]
 

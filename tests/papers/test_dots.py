@@ -86,7 +86,7 @@ def test_of_losses_the_lowest_mean_is_at_the_top():
     }
     figure = dots.compare(experiment(ARMS, measure="loss"), runs)
     assert texts(figure)[:2] == ["1.234 (1 of 2 runs)", "falls"]
-    assert figure.axes[0].get_xlabel().startswith("test loss, nats (less is better)")
+    assert figure.axes[0].get_xlabel().startswith("test loss, nats per byte (less is better)")
 
 
 @pytest.mark.parametrize("dark", [False, True])

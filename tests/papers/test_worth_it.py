@@ -195,6 +195,11 @@ def test_what_the_details_of_notebook_6_say():
     ("claim", "says"),
     [
         (
+            "one cycle, twice its rate minus one cycle is better than "
+            "linear, twice its rate minus linear",
+            "Twice its rate costs one cycle less than linear",
+        ),
+        (
             "one cycle, to 0 is better than falls once, to 0",
             "One cycle to 0 is better than one fall to 0",
         ),
