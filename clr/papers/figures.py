@@ -214,7 +214,7 @@ def published(experiment: Experiment, runs: Mapping[str, Sequence[Run]], *, ax):
     A star stands at the published number of iterations or, where the paper gives epochs, at the
     end of the arm. Arms without runs have no star.
     """
-    star = {"marker": "*", "s": 130, "edgecolor": "black", "zorder": 5, "clip_on": False}
+    star = {"marker": "*", "s": 130, "edgecolor": "black", "zorder": 1.9, "clip_on": False}
     numbers = papers.of(experiment)
     for arm, style in _styles_of(runs).items():
         for row in numbers[numbers.index == arm].itertuples():

@@ -59,8 +59,9 @@ def answers_part() -> str:
         f"{found.percent('table1', 'step')}.",
         f"Is the same shape better if its rate ends at 0 (4,000 iterations)? {_ends(found)}",
         f"What if the peak rate is {high:g}, {min(times):g} to {max(times):g} times the best "
-        "one of each schedule (4,000 iterations)? The two cyclical schedules reach "
-        f"{_at_highest(cycling)}, the five others {_at_highest(falling)}.",
+        "one of each schedule (4,000 iterations)? The two cyclical schedules, which begin at a "
+        f"low rate, reach {_at_highest(cycling)}; the five others, which begin at the peak, "
+        f"reach {_at_highest(falling)}.",
         *_on_text(found),
     ]
     return "\n".join(f"* {line}" for line in lines)
@@ -82,9 +83,11 @@ def _on_text(found: Records) -> list[str]:
 
 
 def _doubt(row: Mapping) -> str:
-    """What is added to an answer that does not survive Holm's correction."""
-    survives = row["holm"] != "no"
-    return "" if survives else ", a difference that does not survive Holm's correction"
+    """What is added to the answer "No" if the verdict does not survive Holm's correction."""
+    if row["holm"] != "no":
+        return ""
+    margin = f"{100 * row['margin']:g} points"
+    return f" (that it lacks more than {margin} does not survive Holm's correction)"
 
 
 def _ends(found: Records) -> str:
