@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from clr.papers import EXPERIMENTS, published, verdicts
+from clr.papers import EXPERIMENTS, again, published, verdicts
 from clr.papers.scoreboard import counts, kinds
 from clr.papers.verdicts import Summary
 from clr.range_test import RangeTest
@@ -260,16 +260,26 @@ def _worth_it(r: Records) -> str:
 
 
 def _on_text(r: Records) -> str:
-    """What `again` says of one cycle and of two, once both claims are decided."""
+    """What `again` says of cycles and of restarts, once the claims are decided."""
     one = r.row("again", "one cycle is as good as linear")["verdict"]
     two = r.row("again", "two cycles to 0 is not worse than linear")["verdict"]
     if not {one, two}.isdisjoint(verdicts.OPEN):
         return ""
-    return (
+    said = (
         f" On text, one cycle is {'as good as' if one == 'as good' else 'different from'} a "
         f"linear fall with a warm-up, and two cycles are {two}"
         f"{' than that' if two == 'worse' else ''}."
     )
+    restarts = {
+        r.row("again", f"SGDR, 1 : 1 : 2 ({n}) is not worse than branch")["verdict"]
+        for n in (again.T // 2, again.T)
+    }
+    if restarts == {"worse"}:
+        said += (
+            " If the length is not known, a constant rate with branches that fall to 0 is "
+            "better than restarts (SGDR)."
+        )
+    return said
 
 
 def _score(r: Records) -> str:

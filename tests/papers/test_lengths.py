@@ -1,11 +1,14 @@
 """The figure of lengths that were not planned: what is read where, and above which fall."""
 
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 from made import run
 
 from clr.papers import lengths
 from clr.papers.again import AGAIN, T
+from clr.paths import ROOT
+from clr.runs import Store
 
 SPENT = {  # iterations of an arm that are not its own: other branches, or a fall that is lost
     "branch, T/2": T // 4 // 5,
@@ -64,3 +67,19 @@ def test_a_row_has_a_dot_per_run_and_its_mean():
 def test_without_a_length_it_says_what_is_missing():
     with pytest.raises(ValueError, match="a fall planned for its length"):
         lengths.compare({"branch, T": ending_at(1.7)})
+
+
+def test_what_notebook_6_says_of_lengths_is_in_the_records():
+    cells = nbformat.read(ROOT / "notebooks" / "06_worth_it.ipynb", as_version=4).cells
+    text = " ".join(" ".join(c.source for c in cells if c.cell_type == "markdown").split())
+    found = lengths.lost(AGAIN.most_recorded(Store.committed()))
+    mean = {key: values.mean() for key, values in found.items()}
+    gains = [mean[n, lengths.SGDR] - mean[n, lengths.BRANCH] for n in (T // 4, T // 2, T)]
+    assert f"by {min(gains):.2f} to {max(gains):.2f} nats at three moments" in text
+    planned = [mean[n, lengths.BRANCH] for n in (T // 2, 3 * T // 4, T)]
+    assert f"is better by another {min(planned):.2f} to {max(planned):.2f}" in text
+    held, risen, tenth = (mean[2 * T, name] for name in lengths.WAYS[2 * T])
+    assert f"holding the rate for longer ends {held:.2f} nats above a fall planned" in text
+    assert (
+        f"a second rise and fall {risen:.2f}, and a tenth of the peak rate {tenth:.2f}" in text
+    )
