@@ -72,7 +72,7 @@ def compare(
     for y, name in enumerate(shown):
         arm = experiment.arms[name]
         colour = colours.colour(arm.policy, dark=dark)
-        _row(ax, y, ends[name], experiment.plan(name), measure, colour)
+        row(ax, y, ends[name], experiment.plan(name), measure, colour)
         label = {"xycoords": ("axes fraction", "data"), "ha": "right", "linespacing": 1.1}
         _annotate(ax, textwrap.fill(name, LETTERS), (0, y), -10, color=ink, **label)
         icon = figure.add_axes((0.012, top - (y + 0.84) * each, ICON - 0.012, 0.68 * each))
@@ -110,7 +110,7 @@ def _annotate(ax, text: str, place: tuple[float, float], right: int, **look):
     ax.annotate(text, place, (right, 0), **at, **look)
 
 
-def _row(ax, y: int, end: Summary, planned: int, measure: str, colour: str):
+def row(ax, y: int, end: Summary, planned: int, measure: str, colour: str):
     """The runs of one arm, their mean, and what is missing of those that are planned."""
     times, unit, digits, _ = _UNITS[measure]
     values = times * np.array(end.accuracies)

@@ -215,6 +215,7 @@ def published(experiment: Experiment, runs: Mapping[str, Sequence[Run]], *, ax):
     end of the arm. Arms without runs have no star.
     """
     star = {"marker": "*", "s": 130, "edgecolor": "black", "zorder": 1.9, "clip_on": False}
+    # behind the lines, whose zorder is 2: a star can lie on the end of another arm
     numbers = papers.of(experiment)
     for arm, style in _styles_of(runs).items():
         for row in numbers[numbers.index == arm].itertuples():

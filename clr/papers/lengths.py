@@ -9,11 +9,11 @@ doubles the length afterwards (`clr.papers.again.again` describes the arms).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from clr.papers import colours
+from clr.papers import colours, dots
 from clr.papers.again import AGAIN, T, tuned
 from clr.papers.figures import INK, plt
 from clr.papers.verdicts import Summary
@@ -42,7 +42,7 @@ def planned(length: int) -> str:
     return "linear" if length == T else tuned(length)
 
 
-def lost(runs: Mapping[str, Sequence[Run]]) -> dict[tuple[int, str], np.ndarray]:
+def lost(runs: Mapping[str, Sequence[Run]]) -> dict[tuple[int, str], Summary]:
     """By iterations spent and way: each run's test loss above the planned fall's mean, in nats.
 
     `runs` are those of `AGAIN`, by arm. Left out are ways without a run that did not diverge,
@@ -54,7 +54,8 @@ def lost(runs: Mapping[str, Sequence[Run]]) -> dict[tuple[int, str], np.ndarray]
         for name, (arm, at) in ways.items():
             ends = Summary.of(runs.get(arm, ()), at, "test_loss")
             if goal.accuracies and ends.accuracies:
-                found[spent, name] = np.array(ends.accuracies) - goal.mean
+                above = tuple(each - goal.mean for each in ends.accuracies)
+                found[spent, name] = replace(ends, accuracies=above)
     return found
 
 
@@ -69,18 +70,10 @@ def compare(runs: Mapping[str, Sequence[Run]]) -> Figure:
     size = (7.6, 0.8 + ROW * len(found))
     figure, ax = plt.subplots(figsize=size, layout="constrained")
     labels, before = [], None
-    for y, ((spent, name), values) in enumerate(found.items()):
+    for y, ((spent, name), end) in enumerate(found.items()):
         arm, _ = WAYS[spent][name]
-        colour, mean = colours.colour(AGAIN.arms[arm].policy), values.mean()
-        ax.scatter(values, [y] * len(values), s=26, color=colour, alpha=0.5, lw=0, zorder=3)
-        ax.vlines(mean, y - 0.3, y + 0.3, color=colour, lw=4, zorder=4)
-        look = {
-            "color": colour,
-            "weight": "bold",
-            "va": "center",
-            "textcoords": "offset points",
-        }
-        ax.annotate(f"{round(mean, 2) + 0:+.2f}", (values.max(), y), (8, 0), **look)
+        policy, planned_runs = AGAIN.arms[arm].policy, AGAIN.plan(arm)
+        dots.row(ax, y, end, planned_runs, AGAIN.measure, colours.colour(policy))
         labels.append(name if spent == before else f"after {spent:,}:  {name}")
         if before not in (None, spent):
             ax.axhline(y - 0.5, color=INK, lw=0.5, ls=":")
@@ -88,9 +81,9 @@ def compare(runs: Mapping[str, Sequence[Run]]) -> Figure:
     ax.axvline(0, color=INK, lw=1)
     ax.set(ylim=(len(found) - 0.5, -0.5), yticks=range(len(found)))
     ax.set_yticklabels(labels, fontsize=9.5)
-    ax.set_xlabel("test loss above a linear fall planned for this length, nats")
+    ax.set_xlabel("nats per byte above a linear fall planned for this length")
     low, high = ax.get_xlim()
-    ax.set_xlim(low, high + 0.1 * (high - low))  # room for the last mean
+    ax.set_xlim(low, high + 0.12 * (high - low))  # room for the last mean
     ax.grid(axis="x", visible=True)
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)

@@ -87,7 +87,7 @@ def _doubt(row: Mapping) -> str:
     if row["holm"] != "no":
         return ""
     margin = f"{100 * row['margin']:g} points"
-    return f" (that it lacks more than {margin} does not survive Holm's correction)"
+    return f" (that it is more than {margin} lower does not survive Holm's correction)"
 
 
 def _ends(found: Records) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import nbformat
 import numpy as np
 import pytest
 from made import run
@@ -21,6 +22,8 @@ from clr.papers.again import (
     choices,
     tuned,
 )
+from clr.papers.verdicts import Summary
+from clr.paths import ROOT
 from clr.runs import Store
 from clr.training import VALIDATION_LOSS
 
@@ -143,3 +146,32 @@ def test_a_grid_got_a_rate_only_where_its_highest_was_the_best(name):
         }
         assert min(means, key=means.get) == grid[known - 1]
         assert grid[known] == 2 * grid[known - 1]
+
+
+def test_what_notebook_6_says_of_warm_ups_is_in_the_records():
+    cells = nbformat.read(ROOT / "notebooks" / "06_worth_it.ipynb", as_version=4).cells
+    text = " ".join(" ".join(c.source for c in cells if c.cell_type == "markdown").split())
+    runs = RATES_OF_AGAIN.most_recorded(Store.committed())
+    rates, _ = choices(runs)
+
+    def loss(name, warm_up, rate):
+        arm = at_rate(f"{name}, {warm_up:.0%} warm-up", rate)
+        return Summary.of(runs[arm], column="test_loss").mean
+
+    falls = [name for name in WARMED if name != "constant"]
+    each = [[rates[f"{name}, {w:.0%} warm-up"] for w in (SHORT, LONG)] for name in falls]
+    assert {long / short for short, long in each} == {4, 8}
+    assert "lets falls have four to eight times the rate" in text
+    gains = [
+        loss(name, SHORT, short) - loss(name, LONG, long)
+        for name, (short, long) in zip(falls, each, strict=True)
+    ]
+    assert f"and gains {min(gains):.2f} to {max(gains):.2f} nats" in text
+    costs = {
+        rate: [loss(name, SHORT, rate) - loss(name, LONG, rate) for name in WARMED]
+        for rate in RATES
+    }
+    assert "Up to a peak of 0.002, both warm-ups end within 0.05 nats of each other" in text
+    assert max(abs(c) for rate, cost in costs.items() if rate <= 0.002 for c in cost) < 0.05
+    least = min(c for rate, cost in costs.items() if rate >= 0.004 for c in cost)
+    assert f"from 0.004 on, 5 % costs {least:.2f} nats and more" in text

@@ -45,11 +45,11 @@ def test_a_loss_is_counted_from_the_mean_of_the_planned_fall():
         "SGDR, 1 : 1 : 2": ending_at(2.5, at=T // 2),
         "re-warmed": ending_at(1.0),  # its planned fall is not run
     }
-    found = {key: values.tolist() for key, values in lengths.lost(runs).items()}
+    found = {key: end.accuracies for key, end in lengths.lost(runs).items()}
     assert found == {
-        (400, lengths.SGDR): pytest.approx([0.5]),
-        (800, lengths.BRANCH): pytest.approx([0.2, 0.4]),
-        (800, lengths.SGDR): pytest.approx([7.5]),
+        (400, lengths.SGDR): pytest.approx((0.5,)),
+        (800, lengths.BRANCH): pytest.approx((0.2, 0.4)),
+        (800, lengths.SGDR): pytest.approx((7.5,)),
     }
 
 
@@ -60,7 +60,7 @@ def test_a_row_has_a_dot_per_run_and_its_mean():
         f"after 800:  {lengths.BRANCH}"
     ]
     assert ax.collections[0].get_offsets()[:, 0].tolist() == pytest.approx([0.2, 0.4])
-    assert [each.get_text() for each in ax.texts] == ["+0.30"]
+    assert [each.get_text() for each in ax.texts] == ["0.300 (2 of 5 runs)"]
     plt.close("all")
 
 
@@ -73,7 +73,7 @@ def test_what_notebook_6_says_of_lengths_is_in_the_records():
     cells = nbformat.read(ROOT / "notebooks" / "06_worth_it.ipynb", as_version=4).cells
     text = " ".join(" ".join(c.source for c in cells if c.cell_type == "markdown").split())
     found = lengths.lost(AGAIN.most_recorded(Store.committed()))
-    mean = {key: values.mean() for key, values in found.items()}
+    mean = {key: end.mean for key, end in found.items()}
     gains = [mean[n, lengths.SGDR] - mean[n, lengths.BRANCH] for n in (T // 4, T // 2, T)]
     assert f"by {min(gains):.2f} to {max(gains):.2f} nats at three moments" in text
     planned = [mean[n, lengths.BRANCH] for n in (T // 2, 3 * T // 4, T)]

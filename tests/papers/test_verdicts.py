@@ -7,10 +7,11 @@ import pytest
 from made import experiment, run
 from scipy import stats
 
-from clr.papers import Arm, claim, verdicts
+from clr.papers import EXPERIMENTS, Arm, claim, verdicts
 from clr.papers.cyclical import TABLE1
 from clr.papers.experiment import HOLDS, RELATIONS
 from clr.papers.verdicts import Summary, holm, interval, judge, prediction, verdict
+from clr.paths import ROOT
 from clr.policies import Fixed
 from clr.runs import Store
 
@@ -405,3 +406,29 @@ def test_the_prediction_interval_is_wider_than_the_interval():
     row = judge(TABLE1, runs)[0]  # triangular2 is not worse than fixed
     assert [round(100 * each, 2) for each in row["predicted"]] == [-2.0, -0.03]
     assert row["predicted"][0] < row["low"] and row["high"] < row["predicted"][1]
+
+
+def test_as_many_verdicts_depend_on_the_device_as_the_page_says():
+    """One arm on CPUs alone, the other on the GPU alone, and half a point changes the word."""
+    found = []
+    for each in EXPERIMENTS.values():
+        runs = each.most_recorded(Store.committed())
+        for asked, row in zip(each.claims, judge(each, runs), strict=True):
+            if row["low"] is None or each.measure != "accuracy" or asked.minus:
+                continue
+            arms = [(asked.arm, asked.at), (asked.other, asked.other_at)]
+            on_gpu = [
+                {"NVIDIA" in r.provenance["device"] for r in runs.get(a, ())} for a, _ in arms
+            ]
+            if sorted(map(len, on_gpu)) != [1, 1] or on_gpu[0] == on_gpu[1]:
+                continue
+            ours, others = (Summary.of(runs[arm], at).accuracies for arm, at in arms)
+            words = {
+                verdict(asked.relation, np.add(ours, shift), others, row["margin"])[0]
+                for shift in (-0.005, 0, 0.005)
+            }
+            if len(words) > 1:
+                found.append(each.name)
+    assert found == ["table1"] * 6
+    page = (ROOT / "docs" / "verdicts.md").read_text()
+    assert "There are six such verdicts, all on Table 1" in " ".join(page.split())
