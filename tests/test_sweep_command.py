@@ -9,7 +9,7 @@ from made import rewrite
 from clr import cli
 from clr.papers.cyclical import REHEARSAL
 from clr.runs import Store, record, sweep
-from clr.training import data
+from clr.training import data, text
 
 
 def run(*args):
@@ -129,6 +129,25 @@ def test_a_data_set_that_cannot_be_downloaded_is_said_once(
     out, err = capsys.readouterr()
     assert "FAILED" not in out and err.count("\n") == 1
     assert err.startswith("clr sweep: could not download MNIST to ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PACKAGE", "no-such-package", "the package no-such-package, which is not installed"),
+        ("LARGEST", 0, "training files of the text must have at least 129 bytes.*; got 0"),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_said_once(
+    store, monkeypatch, capsys, no_process, name, value, says
+):
+    monkeypatch.setattr(Store, "by_data", lambda *_: {})  # nothing is recorded
+    monkeypatch.setattr(text, name, value)
+    sweep.load_once.cache_clear()  # of another test
+    assert run("--experiment", "again", "--seeds", 1) == 2
+    out, err = capsys.readouterr()
+    assert "FAILED" not in out and re.fullmatch(f"clr sweep: .*{says}.*\n", err)
+    assert not store.exists()
 
 
 def test_a_folder_that_only_names_recorded_runs_can_be_listed(store, capsys):

@@ -28,7 +28,7 @@ from clr import checks
 from clr.paths import ROOT
 from clr.printing import duration
 from clr.runs.store import Locked, Store, load_once
-from clr.training import RunConfig, Source
+from clr.training import RunConfig
 
 PATIENCE = 60  # seconds that a worker has to save its run before it is ended
 
@@ -72,17 +72,17 @@ def run(
 def require(datasets: Collection[str], device: str | None):
     """Raise the error that would end every run on these data sets or on that device.
 
-    ValueError if there is no such device or image folder, ConnectionError if a data set can be
-    neither found nor downloaded. The error is then raised once, on the machine that trains the
-    runs, and before the first one starts.
+    ValueError if there is no such device or image folder or if a data set is too small,
+    ConnectionError if one can be neither found nor downloaded, ImportError without the package
+    of a text. The error is then raised once, on the machine that trains the runs, and before
+    the first one starts.
     """
     devices = ["cpu"]
     if torch.cuda.is_available():
         devices += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     checks.one_of("device", device or "cpu", devices)
     for name in datasets:
-        if not Source.parse(name).embedded:
-            load_once(name)
+        load_once(name)
 
 
 def attempt(

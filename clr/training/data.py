@@ -79,11 +79,6 @@ class Source:
         return title(self.name)
 
     @property
-    def embedded(self) -> bool:
-        """Whether the data comes with an installed package and needs no download."""
-        return self.kind in ("digits", "text")
-
-    @property
     def classes(self) -> int | None:
         """The number of classes; None for an image folder, where it depends on the folder."""
         return {"cifar100": 100, "text": 256, "folder": None}.get(self.kind, 10)
@@ -92,7 +87,7 @@ class Source:
         """The data set.
 
         Raises ValueError for a folder that is not laid out as `train/<class>/` and
-        `test/<class>/`, ModuleNotFoundError when the package of a text is missing,
+        `test/<class>/` or a text that is too short, ImportError without a text's package,
         ConnectionError when a download fails.
         """
         return _folder(self) if self.kind == "folder" else _LOADERS[self.kind](self.kind)

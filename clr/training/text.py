@@ -17,13 +17,14 @@ PACKAGE = "sympy"
 def python_files() -> list[Path]:
     """The modules of SymPy in the order of their names, without its tests and tables.
 
-    SymPy is installed with PyTorch, which needs it. ModuleNotFoundError where it is missing.
+    SymPy is installed with PyTorch, which needs it. ImportError where it is missing.
     """
     try:
         folder = Path(str(distribution(PACKAGE).locate_file(PACKAGE)))
     except PackageNotFoundError:
-        raise ModuleNotFoundError(
-            f"dataset 'text' is the text of the package {PACKAGE}, which is not installed"
+        raise ImportError(
+            f"dataset 'text' is the source of the package {PACKAGE}, which is not installed: "
+            f"pip install {PACKAGE}"
         ) from None
     found = sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).parts)
     return [
@@ -34,16 +35,19 @@ def python_files() -> list[Path]:
     ]
 
 
-def blocks(text: bytes, length: int = BLOCK) -> tuple[torch.Tensor, torch.Tensor]:
+def blocks(
+    text: bytes, length: int = BLOCK, name: str = "text"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Blocks of a text and the bytes that follow each of their bytes, (N, length) both.
 
     Blocks are uint8 and do not overlap; what follows is int64. The bytes after the last whole
-    block are left out. ValueError for a text without a whole block and the byte after it.
+    block are left out. ValueError, with the `name` of the text, if it is shorter than a block
+    and the byte after it.
     """
     n = (len(text) - 1) // length
     if n < 1:
         raise ValueError(
-            f"text must have at least {length + 1} bytes, a block and the byte that follows; "
+            f"{name} must have at least {length + 1} bytes, a block and the byte that follows; "
             f"got {len(text)}"
         )
     values = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
@@ -59,10 +63,12 @@ def split(files: list[bytes]) -> tuple[torch.Tensor, ...]:
     Every twentieth file is for testing: `HELD_OUT` blocks at equal distances (all of them, if
     there are fewer). The others are in a random order, the same one each time, so that the last
     `HELD_OUT` training blocks, which can be kept back for validation, are of many files.
+    ValueError if there is no block for training or none for testing.
     """
     testing = files[19::20]
     training = [text for i, text in enumerate(files) if i % 20 != 19]
     np.random.default_rng(0).shuffle(training)
-    train, test = blocks(b"".join(training)), blocks(b"".join(testing))
+    train = blocks(b"".join(training), name="the training files of the text")
+    test = blocks(b"".join(testing), name="the test files of the text (every twentieth file)")
     step = max(1, len(test[0]) // HELD_OUT)
     return (*train, *(part[::step][:HELD_OUT] for part in test))

@@ -44,9 +44,18 @@ def test_the_text_of_sympy():
     assert str(data).endswith("blocks of 128 bytes")
 
 
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [([b"x" * 200] * 19, "test files"), ([b"x"] * 19 + [b"x" * 200], "training")],
+)
+def test_a_text_without_a_block_for_training_or_testing_says_for_which(files, name):
+    with pytest.raises(ValueError, match=f"the {name}.*must have at least 129 bytes.*; got"):
+        text.split(files)
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(text, "PACKAGE", "no-such-package")
-    with pytest.raises(ModuleNotFoundError, match="'text'.*no-such-package"):
+    with pytest.raises(ImportError, match="'text'.*no-such-package.*pip install"):
         load("text")
 
 
