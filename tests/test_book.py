@@ -35,6 +35,16 @@ def test_links_between_files_lead_somewhere():
             assert there, f"{page.relative_to(ROOT)}: {link}"
 
 
+@pytest.mark.parametrize("begin", ["**The short answer**", "Each number is the mean"])
+def test_the_first_page_says_what_the_readme_says(begin):
+    said = []
+    for page in (ROOT / "README.md", DOCS / "index.md"):
+        found = [each for each in page.read_text().split("\n\n") if each.startswith(begin)]
+        assert len(found) == 1, page
+        said.append(found[0].split())
+    assert said[0] == said[1]
+
+
 def test_every_package_with_public_names_is_in_the_api():
     assert set(PUBLIC) <= set(DOCUMENTED)
 
