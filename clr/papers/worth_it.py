@@ -257,6 +257,9 @@ def warmed(iterations: int) -> dict[str, Callable[[float], Policy]]:
     }
 
 
+# The rates that a schedule's grid got later, because its lowest one had been the best.
+FURTHER = {"cosine to 0, warm-up": (0.002,), "constant, then linear, warm-up": (0.002,)}
+
 WARM_UP_RATES = Experiment(
     name="warm_up_rates",
     about="""The peak rates of falling schedules with a warm-up, and of one cycle.
@@ -272,7 +275,7 @@ WARM_UP_RATES = Experiment(
     arms={
         at_rate(name, rate): Arm(maker(rate), _N)
         for name, maker in warmed(_N).items()
-        for rate in (0.004, 0.008, 0.016)
+        for rate in (0.004, 0.008, 0.016, *FURTHER.get(name, ()))
     },
 )
 

@@ -16,6 +16,7 @@ from clr.papers.worth_it import AT_CHOSEN_RATES, MATCHED_ENDS, RATES, SENSITIVIT
 from clr.paths import ROOT
 from clr.range_test import RangeTest
 from clr.runs import Store
+from clr.training import VALIDATION
 
 SCHEDULES = list(worth_it.schedules(1))
 CURVES = worth_it.curves(
@@ -258,3 +259,18 @@ def test_warm_up_compares_each_schedule_with_and_without_one_on_seeds_that_chose
     assert found.settings == known.settings and found.seeds == known.seeds == 5
     assert found.first_seed >= known.first_seed + known.seeds
     assert len(found.arms) == 8 and sum(claim.primary or False for claim in found.claims) == 4
+
+
+@pytest.mark.parametrize("name", worth_it.FURTHER)
+def test_a_grid_got_a_rate_only_where_its_lowest_was_the_best(name):
+    runs = worth_it.WARM_UP_RATES.most_recorded(Store.committed())
+    grid, further = (0.004, 0.008, 0.016), worth_it.FURTHER[name]
+    for lowest, added in zip((grid[0], *further), further, strict=False):
+        known = {
+            rate: np.mean(
+                [each.value(VALIDATION) for each in runs[worth_it.at_rate(name, rate)]]
+            )
+            for rate in (*grid, *further)
+            if rate >= lowest
+        }
+        assert max(known, key=known.get) == lowest and added == lowest / 2
