@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from clr.papers import EXPERIMENTS, again, published, verdicts
+from clr.papers import EXPERIMENTS, again, published, sensitivity, verdicts, worth_it
 from clr.papers.scoreboard import counts, kinds
+from clr.papers.sensitivity import Curve
 from clr.papers.verdicts import Summary
 from clr.range_test import RangeTest
 from clr.runs import Run, Store
@@ -69,6 +70,17 @@ class Records:
             return row["verdict"]
         points, digits = 100 * row["difference"], 1 if row["margin"] >= 0.001 else 2
         return f"{abs(points):.{digits}f} points {'above' if points >= 0 else 'below'}"
+
+    def over_rates(self) -> tuple[list[Curve], list[Curve], list[Curve]]:
+        """The curves of cycles, of falls after a warm-up, and of schedules without a rise.
+
+        All have the same highest rate, 0.016.
+        """
+        swept = self.runs("sensitivity"), worth_it.schedules(1), worth_it.RATES
+        risen = self.runs("warm_up_rates"), worth_it.RISEN, worth_it.RATES[-3:]
+        curves = worth_it.curves(*swept)
+        cycles = [curves.pop(name) for name in worth_it.CYCLES]
+        return cycles, list(worth_it.curves(*risen).values()), list(curves.values())
 
     def n(self, experiment: str, *arms: str) -> str:
         """How many runs these arms have: '5 runs', '1 run' or '3 to 5 runs'."""
@@ -260,13 +272,16 @@ def _solvers(r: Records) -> str:
 def _worth_it(r: Records) -> str:
     ends = "linear to 0", "cosine to 0", "two cycles, to 0"
     means = [Summary.of(r.runs("at_chosen_rates")[arm]).mean for arm in ends]
+    cycles, risen, others = r.over_rates()
     return (
         "Not in our runs. With the rate ending at 0, two cycles, a cosine and a linear fall "
         f"reach {100 * min(means):.1f} to {100 * max(means):.1f} %. Holding the rate and then "
         f"letting it fall reached {r.percent('at_chosen_rates', 'constant, then linear')}, "
         "which we had not planned to test; a constant rate reaches "
         f"{r.percent('at_chosen_rates', 'constant')}. At the highest rate that we tried, "
-        f"cycles lose least, but only they begin at a low rate there.{_on_text(r)}"
+        "schedules that rise to it first, cycles and others, reach "
+        f"{sensitivity.at_highest(cycles + risen)}, and those that begin at it "
+        f"{sensitivity.at_highest(others)}.{_on_text(r)}"
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from clr import files
 from clr.papers import EXPERIMENTS, scoreboard, worth_it
 from clr.papers import statements as says
 from clr.papers.chapters import Records
-from clr.papers.sensitivity import Curve
+from clr.papers.sensitivity import at_highest
 from clr.papers.verdicts import Summary
 from clr.paths import ROOT
 from clr.runs import Run, Store, record
@@ -40,11 +40,10 @@ def answers_part() -> str:
     third = "triangular2 (25,000) is not worse than fixed (70,000)"
     equal = "triangular2 (25,000) is better than fixed (25,000)"
     cycles = found.percent("table1", "triangular2")
-    high, names = worth_it.RATES[-1], list(worth_it.schedules(1))
-    curves = worth_it.curves(found.runs("sensitivity"), names, worth_it.RATES)
-    times = [high / curve.chosen for curve in curves.values()]
-    cycling = [curve for name, curve in curves.items() if name in worth_it.CYCLES]
-    falling = [curve for name, curve in curves.items() if name not in worth_it.CYCLES]
+    cycling, risen, others = found.over_rates()
+    high, each = worth_it.RATES[-1], [*cycling, *risen, *others]
+    times = [high / curve.chosen for curve in each]
+    failed, n = sum(c.failed[-1] for c in others), sum(len(c.test[-1]) for c in others)
     lines = [
         "Trained equally long (25,000 iterations), is a cyclical rate, triangular2, better "
         f"than the paper's fixed rate? **{found.answer('table1', equal)}**: {cycles} against "
@@ -59,9 +58,10 @@ def answers_part() -> str:
         f"{found.percent('table1', 'step')}.",
         f"Is the same shape better if its rate ends at 0 (4,000 iterations)? {_ends(found)}",
         f"What if the peak rate is {high:g}, {min(times):g} to {max(times):g} times the best "
-        "one of each schedule (4,000 iterations)? The two cyclical schedules, which begin at a "
-        f"low rate, reach {_at_highest(cycling)}; the five others, which begin at the peak, "
-        f"reach {_at_highest(falling)}.",
+        "one of each schedule (4,000 iterations)? Those that rise to it first stand it best: "
+        f"cycles reach {at_highest(cycling)}, falls after a warm-up {at_highest(risen)}, and "
+        f"schedules that begin at this rate {at_highest(others)} ({failed} of {n} runs learned "
+        "nothing).",
         *_on_text(found),
     ]
     return "\n".join(f"* {line}" for line in lines)
@@ -102,14 +102,6 @@ def _ends(found: Records) -> str:
         return "**Undecided**."
     low, high = (f"{100 * gain:.1f}" for gain in (min(gains), max(gains)))
     return f"**{answers.pop()}**, with cycles or without: by {low} to {high} points."
-
-
-def _at_highest(curves: Sequence[Curve]) -> str:
-    """The mean accuracies at the highest rate: '36.9 to 55.3 % (1 of 9 learned nothing)'."""
-    means = [100 * curve.test[-1].mean() for curve in curves]
-    failed, n = sum(c.failed[-1] for c in curves), sum(len(c.test[-1]) for c in curves)
-    said = f" ({failed} of {n} runs learned nothing)" if failed else ""
-    return f"{min(means):.1f} to {max(means):.1f} %{said}"
 
 
 def _both(found: Records) -> str:

@@ -7,7 +7,7 @@ logarithm of the rate. The width is in octaves; one octave is a factor of two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, log2, nan
 
@@ -108,6 +108,15 @@ class Curve:
     def widths(self) -> list[float]:
         """Their widths, in octaves."""
         return [log2(high / low) for low, high in self.windows]
+
+
+def at_highest(curves: Collection[Curve]) -> str:
+    """The mean accuracies at the highest rate, such as '36.9 to 55.3 %'.
+
+    ValueError without curves.
+    """
+    means = [100 * curve.test[-1].mean() for curve in curves]
+    return f"{min(means):.1f} to {max(means):.1f} %"
 
 
 def _or_chance(run: Run, column: str) -> float:

@@ -79,7 +79,9 @@ def _small(cycle: int, long: int) -> dict[str, Arm]:
     `long`: planned seeds of the long arms, and of the controls that are planned with them.
     """
     one, step = _two(cycle).values()
-    whole, author = (replace(arm, seeds=long) for arm in _one_and_1cycle(cycle, _SHORT).values())
+    whole, author = (
+        replace(arm, seeds=long) for arm in _one_and_1cycle(cycle, _SHORT).values()
+    )
     return {
         "one cycle": one,
         "step": replace(step, seeds=long),

@@ -257,6 +257,7 @@ def warmed(iterations: int) -> dict[str, Callable[[float], Policy]]:
     }
 
 
+RISEN = tuple(name for name in warmed(1) if name.endswith(", warm-up"))
 # The rates that a schedule's grid got later, because its lowest one had been the best.
 FURTHER = {"cosine to 0, warm-up": (0.002,), "constant, then linear, warm-up": (0.002,)}
 
@@ -287,7 +288,7 @@ def warm_up(rates: Mapping[str, float]) -> Experiment:
     `clr.papers.choose.chosen` gives for the runs of `WARM_UP_RATES`.
     """
     makers, known = warmed(_N), AT_CHOSEN_RATES.arms
-    pairs = [(name, name.removesuffix(", warm-up")) for name in makers if "warm-up" in name]
+    pairs = [(name, name.removesuffix(", warm-up")) for name in RISEN]
     hold = "constant, then linear"
     return Experiment(
         name="warm_up",

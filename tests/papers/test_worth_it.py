@@ -22,6 +22,7 @@ SCHEDULES = list(worth_it.schedules(1))
 CURVES = worth_it.curves(
     SENSITIVITY.recorded(Store.committed(), dataset="folder:cifar10-jpeg"), SCHEDULES, RATES
 )
+WARM_UP_RUNS = worth_it.WARM_UP_RATES.most_recorded(Store.committed())
 RUNS = MATCHED_ENDS.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
 SHAPES = ("falls once", "one cycle", "two cycles", "four cycles")
 
@@ -163,11 +164,14 @@ def test_half_of_the_chosen_rate_and_twice_of_it():
     assert [round(f(lost[False]), 1) for f in (min, max)] == [1.3, 5.0]
 
 
-def test_rates_that_are_much_too_large_cost_the_cycles_least():
+def test_rates_that_are_much_too_large_cost_schedules_that_rise_first_least():
     best = {name: 100 * curve.test.mean(1).max() for name, curve in CURVES.items()}
     lost = {name: best[name] - 100 * curve.test.mean(1)[-1] for name, curve in CURVES.items()}
     assert [round(lost.pop(name)) for name in worth_it.CYCLES] == [7, 5]
     assert (round(min(lost.values())), round(max(lost.values()))) == (18, 33)
+    risen = worth_it.curves(WARM_UP_RUNS, worth_it.RISEN, RATES[-3:]).values()
+    lost_risen = [100 * (curve.test.mean(1).max() - curve.test[-1].mean()) for curve in risen]
+    assert (round(min(lost_risen)), round(max(lost_risen))) == (4, 16)
     runs = SENSITIVITY.recorded(Store.committed(), dataset="folder:cifar10-jpeg")
     failed = [name for name, curve in CURVES.items() if curve.test[-1].min() < 0.11]
     assert failed == ["step", "linear to 0", "constant, then linear"]
@@ -263,7 +267,7 @@ def test_warm_up_compares_each_schedule_with_and_without_one_on_seeds_that_chose
 
 @pytest.mark.parametrize("name", worth_it.FURTHER)
 def test_a_grid_got_a_rate_only_where_its_lowest_was_the_best(name):
-    runs = worth_it.WARM_UP_RATES.most_recorded(Store.committed())
+    runs = WARM_UP_RUNS
     grid, further = (0.004, 0.008, 0.016), worth_it.FURTHER[name]
     for lowest, added in zip((grid[0], *further), further, strict=False):
         known = {
