@@ -77,10 +77,11 @@ class Records:
         All have the same highest rate, 0.016.
         """
         swept = self.runs("sensitivity"), worth_it.schedules(1), worth_it.RATES
-        risen = self.runs("warm_up_rates"), worth_it.RISEN, worth_it.RATES[-3:]
-        curves = worth_it.curves(*swept)
-        cycles = [curves.pop(name) for name in worth_it.CYCLES]
-        return cycles, list(worth_it.curves(*risen).values()), list(curves.values())
+        rising = self.runs("warm_up_rates"), worth_it.warmed(1), worth_it.RATES[-3:]
+        others, risen = worth_it.curves(*swept), worth_it.curves(*rising)
+        cycles = [others.pop(name) for name in worth_it.CYCLES]
+        cycles += [risen.pop(name) for name in risen.keys() - set(worth_it.RISEN)]
+        return cycles, list(risen.values()), list(others.values())
 
     def n(self, experiment: str, *arms: str) -> str:
         """How many runs these arms have: '5 runs', '1 run' or '3 to 5 runs'."""
