@@ -79,7 +79,12 @@ def sentence(claim: str) -> str:
     'One cycle to 0 is better than one fall to 0'.
     """
     # a non-breaking space keeps "to 0" on one line of a figure
-    words = {"falls once": "one fall", ", to ": " to\u00a0", ", shuffled": " (shuffled)"}
+    words = {
+        "falls once": "one fall",
+        ", to ": " to\u00a0",
+        ", shuffled": " (shuffled)",
+        ", warm-up": " with a warm-up",
+    }
     for old, new in words.items():
         claim = claim.replace(old, new)
     twice = r"(.*), twice its rate minus \1 is better than (.*), twice its rate minus \2"
@@ -314,3 +319,15 @@ def warm_up(rates: Mapping[str, float]) -> Experiment:
             claim("two cycles, to 0 not worse than linear to 0, warm-up"),
         ),
     )
+
+
+# The rates that `choose.chosen` returned for the runs of `WARM_UP_RATES`. A test compares them
+# with the records.
+WARM_UP = warm_up(
+    {
+        "linear to 0, warm-up": 0.008,
+        "cosine to 0, warm-up": 0.004,
+        "constant, then linear, warm-up": 0.004,
+        "one cycle, to 0": 0.008,
+    }
+)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from clr.papers import sensitivity, verdicts, worth_it
+from clr.papers import choose, sensitivity, verdicts, worth_it
 from clr.papers.cyclical import RANGE_TEST
 from clr.papers.sensitivity import LiesIn
 from clr.papers.verdicts import Summary
@@ -282,3 +282,9 @@ def test_a_grid_got_a_rate_only_where_its_lowest_was_the_best(name):
             if rate >= lowest
         }
         assert max(known, key=known.get) == lowest and added == lowest / 2
+
+
+def test_the_rates_of_warm_up_are_those_that_the_records_choose():
+    best = choose.chosen(worth_it.WARM_UP_RATES, WARM_UP_RUNS)
+    rates = {name: rate for name, (rate, _) in best.items()}
+    assert worth_it.WARM_UP == worth_it.warm_up(rates)
