@@ -287,4 +287,4 @@ def test_a_grid_got_a_rate_only_where_its_lowest_was_the_best(name):
 def test_the_rates_of_warm_up_are_those_that_the_records_choose():
     best = choose.chosen(worth_it.WARM_UP_RATES, WARM_UP_RUNS)
     rates = {name: rate for name, (rate, _) in best.items()}
-    assert worth_it.WARM_UP == worth_it.warm_up(rates)
+    assert worth_it.warm_up(rates) == worth_it.WARM_UP
