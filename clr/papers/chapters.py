@@ -77,8 +77,8 @@ class Records:
         All have the same highest rate, 0.016.
         """
         swept = self.runs("sensitivity"), worth_it.schedules(1), worth_it.RATES
-        rising = self.runs("warm_up_rates"), worth_it.warmed(1), worth_it.RATES[-3:]
-        others, risen = worth_it.curves(*swept), worth_it.curves(*rising)
+        others = worth_it.curves(*swept)
+        risen = worth_it.rising_curves(self.runs("warm_up_rates"))
         cycles = [others.pop(name) for name in worth_it.CYCLES]
         cycles += [risen.pop(name) for name in risen.keys() - set(worth_it.RISEN)]
         return cycles, list(risen.values()), list(others.values())
@@ -295,7 +295,7 @@ def _on_text(r: Records) -> str:
     said = (
         f" On text, one cycle is {'as good as' if one == 'as good' else 'different from'} a "
         f"linear fall with a warm-up, and two cycles are {two}"
-        f"{' than that' if two == 'worse' else ''}."
+        f"{' than this fall' if two == 'worse' else ''}."
     )
     restarts = {
         r.row("again", f"SGDR, 1 : 1 : 2 ({n}) is not worse than branch")["verdict"]
@@ -408,8 +408,9 @@ CHAPTERS = (
         _worth_it,
         lambda r: (
             f"{r.n('at_chosen_rates', 'constant', 'linear to 0', 'two cycles, to 0')} per "
-            "schedule, with other seeds than the runs that chose its rate. One small network "
-            "on a JPEG copy of CIFAR-10, one small transformer on text, and short trainings."
+            "schedule, with other seeds than the runs that chose its rate; 2 to 3 at the "
+            "highest rate. One small network on a JPEG copy of CIFAR-10, one small transformer "
+            "on text, and short trainings."
         ),
         15,
         "neither paper's",

@@ -42,13 +42,14 @@ def answers_part() -> str:
     cycles = found.percent("table1", "triangular2")
     cycling, risen, others = found.over_rates()
     high, each = worth_it.RATES[-1], [*cycling, *risen, *others]
-    times = [high / curve.chosen for curve in each]
+    low, best = (f(curve.chosen for curve in each) for f in (min, max))
     failed, n = sum(c.failed[-1] for c in others), sum(len(c.test[-1]) for c in others)
     lines = [
         "Trained equally long (25,000 iterations), is a cyclical rate, triangular2, better "
         f"than the paper's fixed rate? **{found.answer('table1', equal)}**: {cycles} against "
-        f"{found.percent('table1', 'fixed', 25_000)}. At 16,000 iterations, just before its "
-        f"rates are divided by ten: {found.percent('table1', 'triangular2', 16_000)} against "
+        f"{found.percent('table1', 'fixed', 25_000)}. At 16,000 iterations, just before the "
+        "rates of triangular2 are divided by ten: "
+        f"{found.percent('table1', 'triangular2', 16_000)} against "
         f"{found.percent('table1', 'fixed', 16_000)}.",
         "Does it reach the accuracy of the fixed rate after 70,000 iterations? "
         f"**{found.answer('table1', third)}**: {cycles} against "
@@ -56,11 +57,12 @@ def answers_part() -> str:
         "Is it better than a cosine or a step schedule of 25,000 iterations? "
         f"**{_both(found)}**: they reach {found.percent('table1', 'cosine')} and "
         f"{found.percent('table1', 'step')}.",
-        f"Is the same shape better if its rate ends at 0 (4,000 iterations)? {_ends(found)}",
-        f"What if the peak rate is {high:g}, {min(times):g} to {max(times):g} times the best "
-        "one of each schedule (4,000 iterations)? Those that rise to it first stand it best: "
-        f"cycles reach {at_highest(cycling)}, falls after a warm-up {at_highest(risen)}, and "
-        f"schedules that begin at this rate {at_highest(others)} ({failed} of {n} runs learned "
+        "Is a schedule better if its rate ends at 0, not at 0.001 (4,000 iterations)? "
+        f"{_ends(found)}",
+        f"What if the peak rate is too high, {high:g} instead of {low:g} to {best:g} (4,000 "
+        "iterations)? Schedules that rise to it first reach more: cycles "
+        f"{at_highest(cycling)}, and falls after a warm-up {at_highest(risen)}. Schedules that "
+        f"begin at this rate reach {at_highest(others)} ({failed} of {n} runs learned "
         "nothing).",
         *_on_text(found),
     ]
@@ -87,7 +89,7 @@ def _doubt(row: Mapping) -> str:
     if row["holm"] != "no":
         return ""
     margin = f"{100 * row['margin']:g} points"
-    return f" (that it is more than {margin} lower does not survive Holm's correction)"
+    return f" (after Holm's correction, it is not certain that it is more than {margin} lower)"
 
 
 def _ends(found: Records) -> str:

@@ -263,6 +263,7 @@ def warmed(iterations: int) -> dict[str, Callable[[float], Policy]]:
 
 
 RISEN = tuple(name for name in warmed(1) if name.endswith(", warm-up"))
+GRID = RATES[-3:]
 # The rates that a schedule's grid got later, because its lowest one had been the best.
 FURTHER = {"cosine to 0, warm-up": (0.002,), "constant, then linear, warm-up": (0.002,)}
 
@@ -281,9 +282,17 @@ WARM_UP_RATES = Experiment(
     arms={
         at_rate(name, rate): Arm(maker(rate), _N)
         for name, maker in warmed(_N).items()
-        for rate in (0.004, 0.008, 0.016, *FURTHER.get(name, ()))
+        for rate in (*GRID, *FURTHER.get(name, ()))
     },
 )
+
+
+def rising_curves(runs: Mapping[str, Sequence[Run]]) -> dict[str, Curve]:
+    """The curve of each schedule of `warmed`, as `curves`; `runs` are of `WARM_UP_RATES`."""
+    found: dict[str, Curve] = {}
+    for name in warmed(_N):
+        found |= curves(runs, [name], sorted((*GRID, *FURTHER.get(name, ()))))
+    return found
 
 
 def warm_up(rates: Mapping[str, float]) -> Experiment:

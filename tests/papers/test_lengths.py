@@ -79,7 +79,10 @@ def test_what_notebook_6_says_of_lengths_is_in_the_records():
     planned = [mean[n, lengths.BRANCH] for n in (T // 2, 3 * T // 4, T)]
     assert f"is better by another {min(planned):.2f} to {max(planned):.2f}" in text
     held, risen, tenth = (mean[2 * T, name] for name in lengths.WAYS[2 * T])
-    assert f"holding the rate for longer ends {held:.2f} nats above a fall planned" in text
+    assert min(held, risen, tenth) > 0
+    assert "all three ways end above a fall planned for it" in text
+    assert f"holding the rate for longer by {held:.2f} nats" in text
     assert (
-        f"a second rise and fall {risen:.2f}, and a tenth of the peak rate {tenth:.2f}" in text
+        f"a second rise and fall by {risen:.2f}, and a tenth of the peak rate by {tenth:.2f}"
+        in text
     )

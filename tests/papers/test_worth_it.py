@@ -169,7 +169,7 @@ def test_rates_that_are_much_too_large_cost_schedules_that_rise_first_least():
     lost = {name: best[name] - 100 * curve.test.mean(1)[-1] for name, curve in CURVES.items()}
     assert [round(lost.pop(name)) for name in worth_it.CYCLES] == [7, 5]
     assert (round(min(lost.values())), round(max(lost.values()))) == (18, 33)
-    rising = worth_it.curves(WARM_UP_RUNS, worth_it.warmed(1), RATES[-3:])
+    rising = worth_it.rising_curves(WARM_UP_RUNS)
     risen = {
         name: round(100 * (curve.test.mean(1).max() - curve.test[-1].mean()))
         for name, curve in rising.items()
@@ -272,7 +272,7 @@ def test_warm_up_compares_each_schedule_with_and_without_one_on_seeds_that_chose
 @pytest.mark.parametrize("name", worth_it.FURTHER)
 def test_a_grid_got_a_rate_only_where_its_lowest_was_the_best(name):
     runs = WARM_UP_RUNS
-    grid, further = (0.004, 0.008, 0.016), worth_it.FURTHER[name]
+    grid, further = worth_it.GRID, worth_it.FURTHER[name]
     for lowest, added in zip((grid[0], *further), further, strict=False):
         known = {
             rate: np.mean(
