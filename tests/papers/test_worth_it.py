@@ -288,3 +288,17 @@ def test_the_rates_of_warm_up_are_those_that_the_records_choose():
     best = choose.chosen(worth_it.WARM_UP_RATES, WARM_UP_RUNS)
     rates = {name: rate for name, (rate, _) in best.items()}
     assert worth_it.warm_up(rates) == worth_it.WARM_UP
+
+
+def test_what_monday_says_of_other_rates_is_in_the_records():
+    cells = nbformat.read(ROOT / "notebooks" / "06_worth_it.ipynb", as_version=4).cells
+    (monday,) = [cell.source for cell in cells if cell.id == "cell-06-monday"]
+    text = " ".join(monday.split())
+    hold = "constant, then linear"
+    warmed_up = worth_it.rising_curves(WARM_UP_RUNS)[f"{hold}, warm-up"]
+    half, twice, twice_after_a_rise = (
+        100 * (curve.at(curve.chosen) - curve.at(times * curve.chosen))
+        for curve, times in ((CURVES[hold], 0.5), (CURVES[hold], 2), (warmed_up, 2))
+    )
+    assert f"this schedule lost {half:.1f} points, and at twice the rate {twice:.1f}" in text
+    assert f"it lost {twice_after_a_rise:.1f} at twice the rate (two runs)" in text
