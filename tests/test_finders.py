@@ -29,7 +29,8 @@ def test_readme_says_how_good_the_peak_is():
     first, second = means.index[:2]
     assert first == OURS
     said = " ".join((ROOT / "README.md").read_text().split())
-    assert f"trainings at `peak` lost {means[first]:.1f} % of the improvement" in said
+    lost = f"lost {means[first]:.1f} % of the improvement"
+    assert f"at `peak` (with a triangle, a linear fall and a constant rate) {lost}" in said
     assert f"and {judged[OURS].max():.1f} % in the worst case" in said
     assert f"the best one loses {means[second]:.1f} %, which six tasks cannot tell from" in said
     assert f"fastai's default {means['fastai valley']:.1f} %" in said
