@@ -78,10 +78,10 @@ class Records:
         """
         swept = self.runs("sensitivity"), worth_it.schedules(1), worth_it.RATES
         others = worth_it.curves(*swept)
-        risen = worth_it.rising_curves(self.runs("warm_up_rates"))
+        rising = worth_it.rising_curves(self.runs("warm_up_rates"))
         cycles = [others.pop(name) for name in worth_it.CYCLES]
-        cycles += [risen.pop(name) for name in risen.keys() - set(worth_it.RISEN)]
-        return cycles, list(risen.values()), list(others.values())
+        cycles.append(rising.pop("one cycle, to 0"))
+        return cycles, list(rising.values()), list(others.values())
 
     def n(self, experiment: str, *arms: str) -> str:
         """How many runs these arms have: '5 runs', '1 run' or '3 to 5 runs'."""

@@ -140,10 +140,9 @@ SUPERCONVERGENCE_SHORT = Experiment(
     have longer ones). The step schedule is eight times as long. Rates, decay, drops and moving
     averages are those of Fig. 1a (for this stepsize his script has a faster average, 0.80), and
     each arm is also tested with the other arm's moving average. The controls train as long as
-    the cycle. Their rates are not tuned for this length,
-    and those that do not rise have no warm-up. Images are shuffled with the seed. Seed 0 of all
-    six arms is planned first, then the other seeds of the short arms, then those of the step
-    schedule.
+    the cycle. Their rates are not tuned for this length, and those that do not rise have no
+    warm-up. Images are shuffled with the seed. Seed 0 of all six arms is planned first, then
+    the other seeds of the short arms, then those of the step schedule.
     """,
     paper="SC",
     dataset="cifar10",

@@ -263,7 +263,7 @@ def warmed(iterations: int) -> dict[str, Callable[[float], Policy]]:
 
 
 RISEN = tuple(name for name in warmed(1) if name.endswith(", warm-up"))
-GRID = RATES[-3:]
+GRID = RATES[-3:]  # the rates of `WARM_UP_RATES` that were planned for each schedule
 # The rates that a schedule's grid got later, because its lowest one had been the best.
 FURTHER = {"cosine to 0, warm-up": (0.002,), "constant, then linear, warm-up": (0.002,)}
 

@@ -111,7 +111,7 @@ def test_what_chapter_6_says_without_computing_it_is_in_the_records():
     assert all(means[arm] > means["constant"] + 0.03 for arm in ends)
 
 
-def test_schedules_that_rise_first_stand_0_016_best_as_readme_says():
+def test_schedules_that_rise_to_0_016_reach_more_as_readme_says():
     cycles, risen, others = (
         [curve.test[-1].mean() for curve in curves] for curves in RECORDS.over_rates()
     )

@@ -271,12 +271,11 @@ def test_warm_up_compares_each_schedule_with_and_without_one_on_seeds_that_chose
 
 @pytest.mark.parametrize("name", worth_it.FURTHER)
 def test_a_grid_got_a_rate_only_where_its_lowest_was_the_best(name):
-    runs = WARM_UP_RUNS
     grid, further = worth_it.GRID, worth_it.FURTHER[name]
     for lowest, added in zip((grid[0], *further), further, strict=False):
         known = {
             rate: np.mean(
-                [each.value(VALIDATION) for each in runs[worth_it.at_rate(name, rate)]]
+                [run.value(VALIDATION) for run in WARM_UP_RUNS[worth_it.at_rate(name, rate)]]
             )
             for rate in (*grid, *further)
             if rate >= lowest
