@@ -6,7 +6,7 @@
 from collections.abc import Iterable
 from types import ModuleType
 
-from clr.papers import again, cyclical, solvers, super_convergence, worth_it
+from clr.papers import again, cyclical, residual, solvers, super_convergence, worth_it
 from clr.papers.experiment import Arm, Claim, Experiment, claim
 
 __all__ = ["EXPERIMENTS", "Arm", "Claim", "Experiment", "claim"]
@@ -25,4 +25,4 @@ def by_name(modules: Iterable[ModuleType]) -> dict[str, Experiment]:
     return found
 
 
-EXPERIMENTS = by_name((cyclical, solvers, super_convergence, worth_it, again))
+EXPERIMENTS = by_name((cyclical, solvers, super_convergence, worth_it, again, residual))

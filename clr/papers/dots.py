@@ -139,6 +139,7 @@ def _shape(ax, arm: Arm, colour: str):
 # is in two of them, the later one shows it once it has as many runs.
 WORKLOADS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "Images: cifar10_full, 4,000 iterations": (("at_chosen_rates", "warm_up"), None),
+    "Images: resnet8, 4,000 iterations": (("residual",), None),
     "Text: a transformer, 800 iterations": (("again",), (*again.WARMED, *again.CYCLES)),
 }
 
