@@ -1,29 +1,60 @@
 """`residual`: its arms are what their names say."""
 
-import pytest
+from dataclasses import replace
 
-from clr.papers.residual import RATES, RATES_OF_RESIDUAL, SCHEDULES, residual
+import numpy as np
+import pytest
+from made import run
+
+from clr.papers import residual
+from clr.papers.residual import FALLS, RATES, RATES_OF_RESIDUAL, SCHEDULES, choices
+from clr.training import VALIDATION
 
 PEAKS = {name: 0.1 * (2 + i) for i, name in enumerate(SCHEDULES)}
+CYCLES = "one cycle, to 0", "two cycles", "two cycles, to 0"
 
 
-def test_an_arm_has_the_peak_the_end_and_the_warm_up_of_its_name():
-    made = residual(PEAKS)
-    assert set(made.arms) == set(SCHEDULES)
+@pytest.fixture(params=["", ", warm-up"])
+def made(request):
+    names = "constant", *CYCLES, *(fall + request.param for fall in FALLS)
+    return residual.residual({name: PEAKS[name] for name in names})
+
+
+def test_an_arm_has_the_peak_the_ends_and_the_warm_up_of_its_name(made):
+    assert len(made.arms) == 7
     for name, arm in made.arms.items():
         found = arm.policy(range(arm.iterations + 1))
-        assert arm.iterations == 4000 and found.max() == pytest.approx(PEAKS[name])
-        first, last = {
-            "constant": (PEAKS[name], PEAKS[name]),
-            "two cycles": (PEAKS[name] / 6, PEAKS[name] / 6),
-        }.get(name, (0, 0))
-        assert found[0] == pytest.approx(first) and found[-1] == pytest.approx(last)
+        peak = PEAKS[name]
+        assert arm.iterations == 4000 and found.max() == pytest.approx(peak)
+        end = {"constant": peak, "two cycles": peak / 6}.get(name, 0)
+        rises = name.endswith("warm-up") or name in CYCLES
+        assert found[-1] == pytest.approx(end)
+        assert found[0] == pytest.approx(end if rises else peak)
         if name.endswith("warm-up"):
             assert found.argmax() == 1000
 
 
-def test_the_runs_that_choose_the_rates_do_not_judge_them():
-    grid, made = RATES_OF_RESIDUAL, residual(PEAKS)
-    assert len(grid.arms) == len(SCHEDULES) * len(RATES)
+def test_the_runs_that_choose_do_not_judge(made):
+    grid = RATES_OF_RESIDUAL
     assert made.first_seed == grid.first_seed + grid.seeds
     assert made.settings == grid.settings and made.epoch == grid.epoch
+
+
+def test_of_each_fall_the_better_one_is_chosen_at_its_best_rate():
+    def score(schedule, rate):
+        longer = schedule in ("linear to 0, warm-up", "cosine to 0")
+        return 0.7 + 0.1 * longer - 0.2 * (rate != RATES[1])
+
+    runs = {}
+    for arm in RATES_OF_RESIDUAL.arms:
+        schedule, rate = arm.rsplit(", ", 1)
+        value = np.full(3, score(schedule, float(rate)))
+        one = run([0.1, 0.2, 0.3])
+        runs[arm] = [replace(one, columns=one.columns | {VALIDATION: value})] * 2
+    found = choices(runs)
+    assert set(found.values()) == {RATES[1]} and len(found) == 7
+    assert {"linear to 0, warm-up", "cosine to 0", *CYCLES, "constant"} <= found.keys()
+    assert [c.arm for c in residual.residual(found).claims[:2]] == [
+        "two cycles, to 0",
+        next(name for name in found if name.startswith(FALLS[2])),
+    ]
