@@ -51,7 +51,7 @@ def test_the_first_commands_are_there():
 
 
 # Korean writes as digits what the English text writes as words.
-WORDS = {"2": "two minutes", "10": "ten minutes"}
+WORDS = {"2": "two minutes", "10": "ten minutes", "11": "Eleven schedules"}
 
 
 def test_every_number_is_one_of_the_english_text():

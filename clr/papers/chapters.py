@@ -271,16 +271,18 @@ def _solvers(r: Records) -> str:
 
 
 def _worth_it(r: Records) -> str:
-    ends = "linear to 0", "cosine to 0", "two cycles, to 0"
-    means = [Summary.of(r.runs("at_chosen_rates")[arm]).mean for arm in ends]
+    hold, linear = "constant, then linear", "linear to 0"
+    ends = linear, "cosine to 0", "one cycle, to 0", "two cycles, to 0"
+    means = [Summary.of(r.runs("warm_up")[arm]).mean for arm in ends]
+    better = r.row("warm_up", f"{hold} is better than {linear}")["verdict"] == "better"
     cycles, risen, others = r.over_rates()
     return (
-        "Not in our runs. With the rate ending at 0, two cycles, a cosine and a linear fall "
-        f"reach {100 * min(means):.1f} to {100 * max(means):.1f} %. Holding the rate and then "
-        f"letting it fall reached {r.percent('at_chosen_rates', 'constant, then linear')}, "
-        "which we had not planned to test; a constant rate reaches "
-        f"{r.percent('at_chosen_rates', 'constant')}. At the highest rate that we tried, "
-        "schedules that rise to it first, cycles and others, reach "
+        "Not in our runs. With the rate ending at 0, one and two cycles, a cosine and a linear "
+        f"fall reach {100 * min(means):.1f} to {100 * max(means):.1f} %. Holding the rate and "
+        f"then letting it fall reaches {r.percent('warm_up', hold)}"
+        f"{', which is better than a linear fall (a planned test)' if better else ''}; a "
+        f"constant rate reaches {r.percent('at_chosen_rates', 'constant')}. At the highest "
+        "rate that we tried, schedules that rise to it first, cycles and others, reach "
         f"{sensitivity.at_highest(cycles + risen)}, and those that begin at it "
         f"{sensitivity.at_highest(others)}.{_on_text(r)}"
     )

@@ -114,7 +114,7 @@ def row(ax, y: int, end: Summary, planned: int, measure: str, colour: str):
     """The runs of one arm, their mean, and what is missing of those that are planned."""
     times, unit, digits, _ = _UNITS[measure]
     values = times * np.array(end.accuracies)
-    mean = values.mean()
+    mean = times * end.mean
     ax.scatter(values, [y] * len(values), s=26, color=colour, alpha=0.5, lw=0, zorder=3)
     ax.vlines(mean, y - 0.28, y + 0.28, color=colour, lw=4, zorder=4)
     gone = f" ({end.diverged} of {end.n} diverged)" if end.diverged else ""

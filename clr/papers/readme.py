@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from clr import files
-from clr.papers import EXPERIMENTS, scoreboard, worth_it
+from clr.papers import EXPERIMENTS, Experiment, scoreboard, worth_it
 from clr.papers import statements as says
 from clr.papers.chapters import Records
 from clr.papers.sensitivity import at_highest
@@ -39,6 +39,7 @@ def answers_part() -> str:
     found = Records()
     third = "triangular2 (25,000) is not worse than fixed (70,000)"
     equal = "triangular2 (25,000) is better than fixed (25,000)"
+    hold = "constant, then linear is better than linear to 0"
     cycles = found.percent("table1", "triangular2")
     cycling, risen, others = found.over_rates()
     high, each = worth_it.RATES[-1], [*cycling, *risen, *others]
@@ -59,6 +60,10 @@ def answers_part() -> str:
         f"{found.percent('table1', 'step')}.",
         "Is a schedule better if its rate ends at 0, not at 0.001 (4,000 iterations)? "
         f"{_ends(found)}",
+        "Is it better to hold the rate, and to let it fall to 0 at the end, than to let it "
+        f"fall from the start (4,000 iterations)? **{found.answer('warm_up', hold)}**: "
+        f"{found.percent('warm_up', 'constant, then linear')} against "
+        f"{found.percent('warm_up', 'linear to 0')}.",
         f"What if the peak rate is too high, {high:g} instead of {low:g} to {best:g} (4,000 "
         "iterations)? Schedules that rise to it first reach more: cycles "
         f"{at_highest(cycling)}, and falls after a warm-up {at_highest(risen)}. Schedules that "
@@ -137,27 +142,29 @@ SCHEDULES = {False: ROOT / "data" / "schedules.png", True: ROOT / "data" / "sche
 RULE = ROOT / "docs" / "rule.png"
 
 
-def shown() -> dict[str, list[Run]]:
-    """The runs that the figures of README.md show, by arm."""
-    return worth_it.AT_CHOSEN_RATES.most_recorded(Store.committed())
+def shown() -> tuple[Experiment, dict[str, list[Run]]]:
+    """What the figures of README.md show: the first workload of notebook 6, and its runs."""
+    from clr.papers import dots  # this sets the look of all figures
+
+    return next(iter(dots.workloads(Store.committed()).values()))
 
 
 def figure_id() -> str:
     """A hash of the histories that the figures of README.md show; it is stored in the PNGs."""
     whole = hashlib.sha256()
-    for run in itertools.chain(*shown().values()):
+    for run in itertools.chain(*shown()[1].values()):
         whole.update(record.as_csv(run.history).encode())
     return whole.hexdigest()
 
 
 def draw():
     """Draw the schedules of notebook 6 for both grounds, and the rule of the verdicts."""
-    from clr.papers import dots, forest  # this sets the look of all figures
+    from clr.papers import dots, forest
 
     title = "Let the rate end at 0. It does not have to cycle."
-    runs, metadata = shown(), {"Records": figure_id()}
+    (experiment, runs), metadata = shown(), {"Records": figure_id()}
     for dark, file in SCHEDULES.items():
-        figure = dots.compare(worth_it.AT_CHOSEN_RATES, runs, title=title, dark=dark)
+        figure = dots.compare(experiment, runs, title=title, dark=dark)
         _save(figure, file, dpi=180, metadata=metadata)
     _save(forest.rule().figure, RULE, dpi=168)
 

@@ -301,3 +301,32 @@ def test_what_monday_says_of_other_rates_is_in_the_records():
     )
     assert f"this schedule lost {half:.1f} points, and at twice the rate {twice:.1f}" in text
     assert f"it lost {twice_after_a_rise:.1f} at twice the rate (two runs)" in text
+
+
+def test_what_is_said_of_warm_ups_is_in_the_records():
+    experiment = worth_it.WARM_UP
+    runs = experiment.most_recorded(Store.committed())
+    assert {len(each) for each in runs.values()} == {5} and len(runs) == 8
+    rows = {row["claim"]: row for row in verdicts.judge(experiment, runs)}
+
+    def row(claim):
+        return next(each for text, each in rows.items() if text.startswith(claim))
+
+    hold = "constant, then linear"
+    for other, points in (("linear to 0", 1.1), ("cosine to 0", 1.2)):
+        found = row(f"{hold} is better than {other}")
+        assert found["verdict"] == "better"
+        assert round(100 * found["difference"], 1) == points
+    for name, verdict, points in (
+        ("linear to 0", "undecided", 0.4),
+        ("cosine to 0", "undecided", 0.2),
+        (hold, "gain below the margin", -0.2),
+    ):
+        found = row(f"{name}, warm-up is better than {name}")
+        assert found["verdict"] == verdict
+        assert round(100 * found["difference"], 1) == points
+    one = row("one cycle, to 0 is better than linear to 0")
+    assert one["verdict"] == "better" and one["points"] == "+0.7 [+0.0, +1.4]"
+    means = {arm: 100 * Summary.of(each).mean for arm, each in runs.items()}
+    ends = [means[arm] for arm in ("linear to 0", "cosine to 0", "one cycle, to 0", CYCLE)]
+    assert (round(min(ends), 1), round(max(ends), 1)) == (72.4, 73.8)
