@@ -82,6 +82,7 @@ def sentence(claim: str) -> str:
     words = {
         "falls once": "one fall",
         ", to ": " to\u00a0",
+        " to 0": " to\u00a00",
         ", shuffled": " (shuffled)",
         ", warm-up": " with a warm-up",
     }
