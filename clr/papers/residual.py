@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from clr.papers.again import at_rate
 from clr.papers.choose import chosen
 from clr.papers.experiment import Arm, Experiment, claim
-from clr.papers.worth_it import schedules, warmed
+from clr.papers.worth_it import SENSITIVITY, schedules, warmed
 from clr.runs import Run
 
 _N = 4000
@@ -25,14 +25,9 @@ _WITHOUT = {name: schedules(_N)[name] for name in ("constant", *FALLS, *_CYCLES)
 SCHEDULES = _WITHOUT | warmed(_N)
 _VALIDATED = {
     "paper": "ours",
-    "dataset": "cifar10",
-    "epoch": 450,
-    "settings": {
-        "model": "resnet8",
-        "weight_decay": 0.0001,
-        "validation_images": 5000,
-        "test_every": 1000,
-    },
+    "dataset": SENSITIVITY.dataset,
+    "epoch": SENSITIVITY.epoch,
+    "settings": {**SENSITIVITY.settings, "model": "resnet8", "weight_decay": 0.0001},
 }
 
 RATES_OF_RESIDUAL = Experiment(

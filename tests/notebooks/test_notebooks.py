@@ -40,7 +40,7 @@ def test_valid_executed_in_order_and_small(path):
     nbformat.validate(notebook)
     counts = [cell.execution_count for cell in cells(path)]
     assert counts == list(range(1, len(counts) + 1))
-    assert path.stat().st_size < 440_000
+    assert path.stat().st_size < 400_000
     for cell in notebook.cells:
         assert set(cell.metadata) <= {"tags", "jupyter", "mystnb"}
 

@@ -1,11 +1,9 @@
 """`again`: its arms are what their names say, and the choices follow from the records."""
 
-from dataclasses import replace
-
 import nbformat
 import numpy as np
 import pytest
-from made import run
+from made import validated
 
 from clr.papers.again import (
     AGAIN,
@@ -120,13 +118,7 @@ def test_the_better_warm_up_is_chosen_at_the_best_rate():
         longer = schedule in ("linear, 25% warm-up", "constant, 5% warm-up")
         return abs(np.log2(rate / 0.004)) + (1.5 if longer else 2.0)
 
-    runs = {}
-    for arm in RATES_OF_AGAIN.arms:
-        schedule, rate = arm.rsplit(", ", 1)
-        value = np.full(3, loss(schedule, float(rate)))
-        one = run([0.1, 0.2, 0.3])
-        runs[arm] = [replace(one, columns=one.columns | {VALIDATION_LOSS: value})] * 2
-    found, warm_ups = choices(runs)
+    found, warm_ups = choices(validated(RATES_OF_AGAIN, VALIDATION_LOSS, loss))
     assert set(found.values()) == {0.004} and found.keys() == PEAKS.keys()
     assert warm_ups["linear"] == LONG and warm_ups["constant"] == SHORT
 

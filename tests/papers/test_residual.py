@@ -1,10 +1,7 @@
 """`residual`: its arms are what their names say."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
-from made import run
+from made import validated
 
 from clr.papers import residual
 from clr.papers.residual import FALLS, RATES, RATES_OF_RESIDUAL, SCHEDULES, choices
@@ -45,13 +42,7 @@ def test_of_each_fall_the_better_one_is_chosen_at_its_best_rate():
         longer = schedule in ("linear to 0, warm-up", "cosine to 0")
         return 0.7 + 0.1 * longer - 0.2 * (rate != RATES[1])
 
-    runs = {}
-    for arm in RATES_OF_RESIDUAL.arms:
-        schedule, rate = arm.rsplit(", ", 1)
-        value = np.full(3, score(schedule, float(rate)))
-        one = run([0.1, 0.2, 0.3])
-        runs[arm] = [replace(one, columns=one.columns | {VALIDATION: value})] * 2
-    found = choices(runs)
+    found = choices(validated(RATES_OF_RESIDUAL, VALIDATION, score))
     assert set(found.values()) == {RATES[1]} and len(found) == 7
     assert {"linear to 0, warm-up", "cosine to 0", *CYCLES, "constant"} <= found.keys()
     assert [c.arm for c in residual.residual(found).claims[:2]] == [
