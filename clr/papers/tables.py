@@ -146,6 +146,8 @@ def _comparison(name: str, ours: Sequence[Run], other: str, others: Sequence[Run
     points = 100 * (a.mean - b.mean)
     side = "above" if points >= 0 else "below"
     said = f"Here, {name} ended {abs(points):.1f} points {side} {other}."
+    if abs(points) < 0.05:
+        said = f"Here, {name} and {other} ended at the same accuracy, to 0.1 points."
     low, high = verdicts.interval(a.accuracies, b.accuracies)
     if np.isnan(low):
         return f"{said} Without repeated runs, it cannot be told from chance."

@@ -64,3 +64,17 @@ def test_what_is_not_run_is_said_with_the_command():
     )
     every = {arm: [run([0.1, 0.5])] for arm in "abc"}
     assert tables.not_run(each, every) == "solvers: all arms have runs"
+
+
+def test_your_runs_are_compared_in_sentences_that_are_true_for_them():
+    def said(a, b):
+        runs = {"a": [run([0.1, end]) for end in a], "b": [run([0.1, end]) for end in b]}
+        return tables.your_runs(runs, ("a", "b")).data.splitlines()[-1]
+
+    assert "a ended 10.0 points above b. The 95 % interval" in said([0.5, 0.51], [0.4, 0.41])
+    assert said([0.4], [0.5]) == (
+        "Here, a ended 10.0 points below b. Without repeated runs, it cannot be told from chance."
+    )
+    equal = said([0.5, 0.5202], [0.5, 0.5198])
+    assert equal.startswith("Here, a and b ended at the same accuracy, to 0.1 points.")
+    assert equal.endswith("contains 0, so this can be chance.")
